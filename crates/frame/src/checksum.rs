@@ -3,7 +3,6 @@
 //! [`Sum`] collects 16-bit words in ones' complement; what it is fed counts as beginning at an even place, so only
 //! the last piece may have an odd length.
 
-use crate::bytes;
 use crate::layers::Malformed;
 use crate::vnet::VnetHeader;
 
@@ -102,13 +101,106 @@ pub fn pseudo_v6(source: [u8; 16], destination: [u8; 16], protocol: u8, transpor
 ///
 /// [`Malformed::ChecksumOutside`] if the field is not in the frame, which is left as it was.
 pub fn complete(vnet: &VnetHeader, frame: &mut [u8]) -> Result<(), Malformed> {
+    if let Some((field, checksum)) = completed(vnet, frame)? {
+        frame[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
+    }
+    Ok(())
+}
+
+/// Where in `frame` the checksum that `vnet` names belongs, and what it is once complete. The two bytes are there.
+pub(crate) fn completed(vnet: &VnetHeader, frame: &[u8]) -> Result<Option<(usize, u16)>, Malformed> {
     if !vnet.needs_checksum() {
-        return Ok(());
+        return Ok(None);
     }
     let start = usize::from(vnet.csum_start);
     let field = start + usize::from(vnet.csum_offset);
-    let covered = frame.get(start..).ok_or(Malformed::ChecksumOutside)?;
-    let sum = Sum::default().add_bytes(covered);
+    if field + 2 > frame.len() {
+        return Err(Malformed::ChecksumOutside);
+    }
+    let sum = Sum::default().add_bytes(&frame[start..]);
     let checksum = if vnet.csum_offset == UDP_CHECKSUM_OFFSET { sum.finish_udp() } else { sum.finish() };
-    bytes::put(frame, field, checksum.to_be_bytes()).ok_or(Malformed::ChecksumOutside)
+    Ok(Some((field, checksum)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vnet::FLAG_NEEDS_CSUM;
+    use proptest::prelude::*;
+
+    /// The sum as RFC 1071 words it.
+    fn slow(bytes: &[u8]) -> u16 {
+        let mut sum = 0u64;
+        for pair in bytes.chunks(2) {
+            sum += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+        }
+        while sum > 0xffff {
+            sum = (sum >> 16) + (sum & 0xffff);
+        }
+        !u16::try_from(sum).unwrap()
+    }
+
+    #[test]
+    fn the_example_of_rfc_1071_comes_out() {
+        let sum = Sum::default().add_bytes(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        assert_eq!(sum.finish(), !0xddf2);
+    }
+
+    #[test]
+    fn a_checksum_of_zero_is_written_as_ffff_for_udp_only() {
+        let all_ones = Sum::default().add_word(0xffff);
+        assert_eq!((all_ones.finish(), all_ones.finish_udp()), (0, 0xffff));
+
+        for (csum_offset, expected) in [(6, 0xff), (16, 0)] {
+            let vnet = VnetHeader { flags: FLAG_NEEDS_CSUM, csum_offset, ..VnetHeader::default() };
+            let mut frame = [0; 20];
+            frame[0] = 0xff;
+            frame[1] = 0xff;
+            complete(&vnet, &mut frame).unwrap();
+            let field = usize::from(csum_offset);
+            assert_eq!(frame[field..field + 2], [expected; 2]);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_wants_no_checksum_is_left_alone() {
+        let mut frame = [7; 60];
+        complete(&VnetHeader { csum_start: 9999, ..VnetHeader::default() }, &mut frame).unwrap();
+        assert_eq!(frame, [7; 60]);
+    }
+
+    #[test]
+    fn a_field_that_ends_behind_the_frame_is_refused() {
+        let vnet =
+            VnetHeader { flags: FLAG_NEEDS_CSUM, csum_start: 34, csum_offset: 25, ..VnetHeader::default() };
+        assert_eq!(complete(&vnet, &mut [7; 60]), Err(Malformed::ChecksumOutside));
+        assert_eq!(complete(&vnet, &mut [7; 61]), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn the_fast_sum_is_the_slow_sum(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(Sum::default().add_bytes(&bytes).finish(), slow(&bytes));
+        }
+
+        #[test]
+        fn pieces_of_even_length_sum_to_the_whole(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            half in 0usize..100,
+        ) {
+            let (a, b) = bytes.split_at((half * 2).min(bytes.len() / 2 * 2));
+            prop_assert_eq!(Sum::default().add_bytes(a).add_bytes(b), Sum::default().add_bytes(&bytes));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            header: [u8; VnetHeader::LEN],
+            mut frame in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let mut vnet = VnetHeader::from_bytes(header);
+            let _ = complete(&vnet, &mut frame);
+            (vnet.csum_start, vnet.csum_offset) = (vnet.csum_start % 128, vnet.csum_offset % 128);
+            let _ = complete(&vnet, &mut frame);
+        }
+    }
 }

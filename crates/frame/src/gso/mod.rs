@@ -1,10 +1,14 @@
 //! Generic segmentation offload: frames that stand for several, each of which must fit the output's MTU.
 //!
-//! - [`fit`]: the kernel segments, but does not check what comes out against the MTU: done before it is asked to.
+//! - [`fit()`]: the kernel segments, but does not check what comes out against the MTU: done before it is asked to.
+//! - [`Segmenter`]: cuts such a frame itself, where the far side or its kernel cannot.
 
 mod mtu;
+mod packet;
+mod segmenter;
 
 pub use mtu::{FitError, fit};
+pub use segmenter::{SegmentError, Segmenter};
 
 use crate::layers::{Fragment, Ip, IpVersion, Layers, Malformed, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::vnet::GsoKind;

@@ -1,5 +1,6 @@
 //! Whether the segments of a frame fit the output's MTU.
 
+use super::packet::FRAGMENT_UNIT;
 use crate::bytes::u16_at;
 use crate::ethernet::{ETHERNET_HEADER_LEN, TAG_OFFSET, TPID_8021Q, VLAN_TAG_LEN, VlanTag};
 use crate::layers::{IPV6_FRAGMENT_LEN, IpVersion, Layers, Malformed};
@@ -7,9 +8,6 @@ use crate::vnet::{GsoKind, VnetHeader};
 
 /// Payload below which TCP is not cut: the kernel's own bound, `TCP_MIN_GSO_SIZE` in `net/tcp.h`.
 const MIN_TCP_SEGMENT: u16 = 8;
-
-/// Fragments are cut at multiples of this (RFC 791, RFC 8200).
-pub(super) const FRAGMENT_UNIT: u16 = 8;
 
 /// Why a frame's segments do not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
