@@ -1,0 +1,1 @@
+//! All of the testbed behind JSON lines.
