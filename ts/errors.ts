@@ -20,13 +20,25 @@ export const ExitStatus = {
 
 export type ExitStatus = (typeof ExitStatus)[keyof typeof ExitStatus]
 
+/** What the help says of each. */
+export const EXIT_STATUS_MEANINGS: readonly (readonly [status: ExitStatus, meaning: string])[] = [
+  [ExitStatus.Done, 'done; a requested stop is done, too'],
+  [ExitStatus.Failed, 'failed'],
+  [ExitStatus.Usage, 'wrong usage or configuration'],
+  [ExitStatus.Permission, 'a permission is missing'],
+  [ExitStatus.Monitor, 'the VM or its monitor'],
+  [ExitStatus.Interface, 'a network interface'],
+]
+
 /** Codes by prefix; the first row that fits decides. What fits no row is a plain failure. */
 const STATUS_BY_PREFIX: readonly (readonly [prefix: string, status: ExitStatus])[] = [
   ['USAGE', ExitStatus.Usage],
   ['INVALID_OPTIONS', ExitStatus.Usage],
   ['MONITOR_ADDRESS_INVALID', ExitStatus.Usage],
   ['PERMISSION', ExitStatus.Permission],
+  ['MONITOR_PERMISSION', ExitStatus.Permission],
   ['MONITOR_', ExitStatus.Monitor],
+  ['QMP_ERROR', ExitStatus.Monitor],
   ['NETDEV_ID_NOT_FOUND', ExitStatus.Interface],
   ['NETDEV_ID_', ExitStatus.Monitor],
   ['NETDEV_', ExitStatus.Interface],

@@ -1,0 +1,48 @@
+/**
+ * The command line: argv -> help, version or a command.
+ *
+ * clipanion picks the command and splits the options; what is wrong is said in our own words, because its
+ * messages go to stdout, end with status 1, and repeat the whole usage.
+ */
+
+import { Cli, type Command } from 'clipanion'
+import { RunCommand, runHelp } from './commands/run.ts'
+import { VersionCommand } from './commands/version.ts'
+import { ExitStatus } from './errors.ts'
+import { explainSyntaxError, unknownCommand } from './options/syntax.ts'
+import { colorsFor } from './output/color.ts'
+import { requestedColor } from './output/failure.ts'
+import { briefHelp, type CommandHelp, fullHelp, overview } from './output/help.ts'
+
+/** What the help lists. */
+const HELPS: readonly CommandHelp[] = [runHelp]
+
+export async function runCommandLine(argv: readonly string[]): Promise<ExitStatus> {
+  const help = helpFor(argv)
+  if (help !== undefined) {
+    process.stdout.write(help)
+    return ExitStatus.Done
+  }
+  return (await parse(argv).execute()) as ExitStatus
+}
+
+/** The text for `-h` or `--help` anywhere on the line, whatever else is wrong on it. */
+function helpFor(argv: readonly string[]): string | undefined {
+  const asked = argv.find(argument => argument === '-h' || argument === '--help')
+  if (asked === undefined) return undefined
+  const colors = colorsFor(process.stdout, requestedColor(argv))
+  const command = HELPS.find(({ name }) => name === argv[0])
+  if (command === undefined) return overview(HELPS, colors)
+  return asked === '-h' ? briefHelp(command, colors) : fullHelp(command, colors)
+}
+
+function parse(argv: readonly string[]): Command {
+  const commandNames = [...HELPS.map(({ name }) => name), '--version']
+  if (argv[0] === undefined || !commandNames.includes(argv[0])) throw unknownCommand(argv[0], HELPS)
+  const cli = Cli.from([RunCommand, VersionCommand], { binaryName: 'tapferry', enableColors: false })
+  try {
+    return cli.process([...argv])
+  } catch (error) {
+    throw explainSyntaxError(error, argv[0], HELPS)
+  }
+}

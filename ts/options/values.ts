@@ -1,0 +1,90 @@
+/**
+ * Option values: text in, checked value out. Pure; a wrong value is a usage error that names the option and
+ * says what would be right.
+ */
+
+import { TapferryError } from '../errors.ts'
+
+/** Turns an option's text into its value; `flag` is for the message. */
+export type ValueParser<T> = (text: string, flag: string) => T
+
+export function usageError(message: string, hint?: string): TapferryError {
+  return new TapferryError('USAGE', message, hint)
+}
+
+function invalidValue(flag: string, text: string, expected: string): TapferryError {
+  return usageError(`${flag}: invalid value '${text}', should be ${expected}`)
+}
+
+/** `'a', 'b' or 'c'`. */
+function oneOf(choices: readonly string[]): string {
+  const quoted = choices.map(choice => `'${choice}'`)
+  return `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`
+}
+
+export function choice<const T extends string>(...choices: readonly T[]): ValueParser<T> {
+  return (text, flag) => {
+    const found = choices.find(candidate => candidate === text)
+    if (found === undefined) throw invalidValue(flag, text, oneOf(choices))
+    return found
+  }
+}
+
+export const onOff: ValueParser<boolean> = (text, flag) => choice('on', 'off')(text, flag) === 'on'
+
+/** As `onOff`, in the words of QEMU's netfilters. */
+export const netfilterStatus: ValueParser<boolean> = (text, flag) => {
+  if (text === 'on' || text === 'off') return text === 'on'
+  throw usageError(
+    `${flag}: Invalid value for netfilter status, should be 'on' or 'off', not '${text}'`,
+    `write ${flag}=on or ${flag}=off`,
+  )
+}
+
+/** A network interface or QEMU netdev id; whether it exists is found out later. */
+export const netdevName: ValueParser<string> = (text, flag) => {
+  if (/^[^\s/]+$/.test(text)) return text
+  throw invalidValue(flag, text, 'the name of a network interface or a netdev id of QEMU')
+}
+
+/** A number of seconds, from a bare number or one with the unit ms, s, m or h. */
+function readSeconds(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text)
+  if (!match) return undefined
+  const scale = { ms: 0.001, s: 1, m: 60, h: 3600 }[match[2] ?? 's']
+  return scale === undefined ? undefined : Number(match[1]) * scale
+}
+
+/** Node's timers overflow above this many milliseconds. */
+const MAX_TIMER_SECONDS = 2_147_483
+
+/** Milliseconds, from a text in seconds or with a unit. */
+export function duration({ zero }: { zero: boolean }): ValueParser<number> {
+  const expected = `a time such as '10', '10s', '500ms' or '5m'${zero ? ", or '0'" : ', above 0'}`
+  return (text, flag) => {
+    const seconds = readSeconds(text)
+    if (seconds === undefined || seconds > MAX_TIMER_SECONDS) throw invalidValue(flag, text, expected)
+    const milliseconds = Math.round(seconds * 1000)
+    if (milliseconds === 0 && !(zero && seconds === 0)) throw invalidValue(flag, text, expected)
+    return milliseconds
+  }
+}
+
+/** Whole milliseconds: `50`, `50ms` or `0`. */
+export function milliseconds(maximum: number): ValueParser<number> {
+  return (text, flag) => {
+    const match = /^(\d{1,9})(?:ms)?$/.exec(text)
+    const value = match ? Number(match[1]) : Number.NaN
+    if (value <= maximum) return value
+    throw invalidValue(flag, text, `milliseconds from 0 to ${maximum}, such as '50' or '50ms'`)
+  }
+}
+
+/** A whole number, decimal or, with `0x`, hexadecimal. */
+export function integer(minimum: number, maximum: number, expected: string): ValueParser<number> {
+  return (text, flag) => {
+    const value = /^(\d{1,16}|0[xX][0-9a-fA-F]{1,13})$/.test(text) ? Number(text) : Number.NaN
+    if (value >= minimum && value <= maximum) return value
+    throw invalidValue(flag, text, expected)
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Where every line goes. stdout is data: help, a plan, JSON objects. stderr is everything else.
+ *
+ * Lines on stderr start with `tapferry: `, so that they can be told apart in a shared log. Lines about
+ * something that happened carry its local time, except under journald, which has its own.
+ */
+
+import type { TapferryError } from '../errors.ts'
+import { type ColorMode, colorsFor } from './color.ts'
+import { formatRfc3339, formatTimeOfDay, nowNs } from './format.ts'
+
+/** quiet: the ready line, warnings and errors. verbose: details as well. */
+export type Level = 'quiet' | 'normal' | 'verbose'
+
+export interface PrinterOptions {
+  json: boolean
+  level: Level
+  color: ColorMode
+}
+
+/** The types of the JSON objects. */
+export type RecordType = 'plan' | 'ready' | 'event' | 'statistics' | 'summary' | 'error'
+
+/** A flat object: numbers raw, absent values left out. */
+export type RecordFields = Readonly<Record<string, string | number | boolean | undefined>>
+
+export class Printer {
+  readonly json: boolean
+  readonly #level: Level
+  readonly #colors
+  readonly #withTime = process.env['JOURNAL_STREAM'] === undefined
+
+  constructor(options: PrinterOptions) {
+    this.json = options.json
+    this.#level = options.level
+    this.#colors = {
+      stdout: colorsFor(process.stdout, options.color),
+      stderr: colorsFor(process.stderr, options.color),
+    }
+  }
+
+  /** Data on stdout, formatted with its colours. */
+  data(format: (colors: Printer['stdoutColors']) => string): void {
+    process.stdout.write(format(this.#colors.stdout))
+  }
+
+  get stdoutColors() {
+    return this.#colors.stdout
+  }
+
+  get stderrColors() {
+    return this.#colors.stderr
+  }
+
+  /** With --json, one object on a line of stdout; without, nothing. */
+  record(type: RecordType, fields: RecordFields, timeNs: bigint = nowNs()): void {
+    if (!this.json) return
+    process.stdout.write(`${JSON.stringify({ type, time: formatRfc3339(timeNs), ...fields })}\n`)
+  }
+
+  /** Printed at every level. */
+  always(text: string): void {
+    this.#line(text)
+  }
+
+  notice(text: string): void {
+    if (this.#level !== 'quiet') this.#line(text)
+  }
+
+  /** A heading and its lines, already indented. */
+  block(heading: string, lines: readonly string[]): void {
+    if (this.#level === 'quiet') return
+    this.#line(heading)
+    process.stderr.write(`${lines.join('\n')}\n`)
+  }
+
+  detail(text: string): void {
+    if (this.#level === 'verbose') this.#line(this.stderrColors.dim(text))
+  }
+
+  /** Something that happened at a time. */
+  event(text: string, timeNs: bigint): void {
+    if (this.#level !== 'quiet') this.#line(this.#timed(text, timeNs))
+  }
+
+  warning(text: string, timeNs?: bigint): void {
+    const line = `${this.stderrColors.yellow('warning:')} ${text}`
+    this.#line(timeNs === undefined ? line : this.#timed(line, timeNs))
+  }
+
+  /** A failure: for people on stderr, and with --json for programs on stdout. */
+  failure(error: TapferryError): void {
+    const { red, bold } = this.stderrColors
+    this.#line(`${red.bold('error:')} ${bold(error.message)}`)
+    if (error.hint !== undefined) process.stderr.write(`${error.hint.replace(/^/gm, '  ')}\n`)
+    if (error.code === 'INTERNAL' && error.cause instanceof Error) {
+      process.stderr.write(`${error.cause.stack ?? ''}\n`)
+    }
+    this.record('error', {
+      code: error.code,
+      message: error.message,
+      hint: error.hint,
+      exit_status: error.exitStatus,
+    })
+  }
+
+  #timed(text: string, timeNs: bigint): string {
+    return this.#withTime ? `${this.stderrColors.dim(formatTimeOfDay(timeNs))} ${text}` : text
+  }
+
+  #line(text: string): void {
+    process.stderr.write(`tapferry: ${text}\n`)
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * Statistics for people and for programs, in tcpdump's words: captured, forwarded, dropped and why, lost at
+ * the output. Pure.
+ */
+
+import type { ChalkInstance } from 'chalk'
+import type { Statistics } from '../binding.ts'
+import type { RunPlan } from '../run/plan.ts'
+import { formatBytes, formatCount, formatDuration, formatFrames, QUEUE_IN_WORDS } from './format.ts'
+import type { RecordFields } from './printer.ts'
+
+/** What the drop reasons mean to an operator; a reason of the core that is not listed stands for itself. */
+const REASONS_IN_WORDS: Readonly<Record<string, string>> = {
+  gate_closed: 'the gate was closed',
+  pre_roll_full: 'the pre-roll was full',
+  ring_full: 'the capture ring was full: we were too slow',
+  too_long: "longer than out_netdev's MTU",
+  output_down: 'out_netdev was down',
+  output_missing: 'out_netdev was missing',
+  output_full: "out_netdev's queue was full",
+  truncated: 'cut by the kernel',
+  malformed: 'headers that make no sense',
+  refused: 'refused by the kernel',
+  count_reached: 'beyond --count',
+}
+
+/** The reasons that dropped frames, most frames first. */
+function dropReasons(statistics: Statistics): [reason: string, frames: number][] {
+  return Object.entries(statistics.dropped)
+    .filter(([, frames]) => frames > 0)
+    .sort(([, a], [, b]) => b - a)
+}
+
+function droppedFrames(statistics: Statistics): number {
+  return Object.values(statistics.dropped).reduce((sum, frames) => sum + frames, 0)
+}
+
+/** One line, for regular statistics. */
+export function statisticsLine(statistics: Statistics): string {
+  const reasons = dropReasons(statistics).map(([reason, frames]) => `${reason} ${formatCount(frames)}`)
+  const parts = [
+    `captured ${formatCount(statistics.captured)}`,
+    `forwarded ${formatCount(statistics.forwarded)} (${formatBytes(statistics.forwardedBytes)})`,
+    `dropped ${formatCount(droppedFrames(statistics))}${reasons.length > 0 ? ` (${reasons.join(', ')})` : ''}`,
+    ...(statistics.held > 0 ? [`held ${formatCount(statistics.held)}`] : []),
+    `lost at output ${formatCount(statistics.lostAtOutput)}`,
+    `gate ${statistics.gate}`,
+  ]
+  return parts.join(', ')
+}
+
+type Row = readonly [name: string, frames: string, rest: string]
+
+/** The table behind SIGUSR1 and the summary, a line each; what is zero and says nothing is left out. */
+export function statisticsTable(statistics: Statistics, colors: ChalkInstance): string[] {
+  const { held, forwardedLate, lostAtOutput } = statistics
+  const dropped = droppedFrames(statistics)
+  const rows: Row[] = [
+    ['captured', formatCount(statistics.captured), formatBytes(statistics.capturedBytes)],
+    ['forwarded', formatCount(statistics.forwarded), formatBytes(statistics.forwardedBytes)],
+    ...optionalRow(forwardedLate, '  late', 'after the gate had closed, before we knew'),
+    ...optionalRow(held, 'held', `${formatBytes(statistics.heldBytes)}, waiting for the gate`),
+    ['dropped', formatCount(dropped), ''],
+    ...dropReasons(statistics).map(
+      ([reason, frames]): Row => [`  ${reason}`, formatCount(frames), REASONS_IN_WORDS[reason] ?? ''],
+    ),
+    ...optionalRow(lostAtOutput, 'lost at output', `tx_dropped of ${statistics.outNetdev}, by all senders`),
+    ...outageRow('input outages', statistics.inputOutages, statistics.inputOutageMs, statistics.inNetdev),
+    ...outageRow('output outages', statistics.outputOutages, statistics.outputOutageMs, statistics.outNetdev),
+  ]
+  const nameWidth = Math.max(...rows.map(([name]) => name.length))
+  const countWidth = Math.max(...rows.map(([, count]) => count.length))
+  const lines = rows.map(([name, count, rest]) => {
+    const line = `  ${name.padEnd(nameWidth)}  ${colors.bold(count.padStart(countWidth))}`
+    return rest === '' ? line : `${line}  ${colors.dim(rest)}`
+  })
+  return statistics.lastError === undefined ? lines : [...lines, `  last error: ${statistics.lastError}`]
+}
+
+function optionalRow(count: number, name: string, rest: string): Row[] {
+  return count > 0 ? [[name, formatCount(count), rest]] : []
+}
+
+function outageRow(name: string, count: number, milliseconds: number, netdev: string): Row[] {
+  return optionalRow(count, name, `${netdev} was down or missing for ${formatDuration(milliseconds)}`)
+}
+
+/** Why a run that forwarded nothing did so; undefined if it did forward. */
+export function nothingForwarded(statistics: Statistics, plan: RunPlan): string | undefined {
+  if (statistics.forwarded > 0) return undefined
+  const reasons = dropReasons(statistics).map(([reason, frames]) => `${reason} ${formatCount(frames)}`)
+  if (reasons.length > 0) return `nothing was forwarded: dropped ${reasons.join(', ')}`
+  if (!plan.status) return 'nothing was forwarded: with status=off nothing is captured'
+  if (statistics.held > 0)
+    return `nothing was forwarded: ${formatFrames(statistics.held)} held, the gate stayed closed`
+  const { inNetdev, gate } = statistics
+  if (gate === 'closed')
+    return `nothing was forwarded: the gate is closed, and nothing came in on ${inNetdev}`
+  return `nothing was forwarded: no ${QUEUE_IN_WORDS[plan.queue]} came in on ${inNetdev}`
+}
+
+/** For JSON: flat, every counter present. */
+export function statisticsRecord(statistics: Statistics): RecordFields {
+  const byReason = Object.entries(statistics.dropped).map(([reason, frames]) => [`dropped_${reason}`, frames])
+  return {
+    in_netdev: statistics.inNetdev,
+    out_netdev: statistics.outNetdev,
+    gate: statistics.gate,
+    status: statistics.status ? 'on' : 'off',
+    running: statistics.running,
+    engine: statistics.engine,
+    captured: statistics.captured,
+    captured_bytes: statistics.capturedBytes,
+    forwarded: statistics.forwarded,
+    forwarded_bytes: statistics.forwardedBytes,
+    forwarded_late: statistics.forwardedLate,
+    held: statistics.held,
+    held_bytes: statistics.heldBytes,
+    dropped: droppedFrames(statistics),
+    ...Object.fromEntries(byReason),
+    lost_at_output: statistics.lostAtOutput,
+    input_outages: statistics.inputOutages,
+    input_outage_ms: statistics.inputOutageMs,
+    output_outages: statistics.outputOutages,
+    output_outage_ms: statistics.outputOutageMs,
+    last_error: statistics.lastError,
+  }
+}

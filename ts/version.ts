@@ -1,0 +1,4 @@
+/** Put in by the bundler, from package.json. */
+declare const TAPFERRY_VERSION: string
+
+export const VERSION = TAPFERRY_VERSION
