@@ -315,3 +315,145 @@ fn udp_header_len(transport: &[u8], fragment: Fragment) -> Result<usize, Malform
     }
     Ok(UDP_HEADER_LEN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tagged(tags: usize, ethertype: u16, rest: &[u8]) -> Vec<u8> {
+        let mut frame = vec![2; 12];
+        frame.extend([0x81, 0x00, 0x20, 0x64].repeat(tags));
+        frame.extend(ethertype.to_be_bytes());
+        frame.extend(rest);
+        frame
+    }
+
+    /// An IPv4 header and a UDP header without payload behind it.
+    fn ipv4(total_len: u16, fragment_field: u16) -> Vec<u8> {
+        let mut packet = vec![0x45, 0];
+        packet.extend(total_len.to_be_bytes());
+        packet.extend([0, 1]);
+        packet.extend(fragment_field.to_be_bytes());
+        packet.extend([64, PROTOCOL_UDP, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        packet.extend([0, 1, 0, 2, 0, 8, 0, 0]);
+        packet
+    }
+
+    fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x60, 0, 0, 0];
+        packet.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+        packet.extend([next_header, 64]);
+        packet.extend([0xfd; 32]);
+        packet.extend(payload);
+        packet
+    }
+
+    fn ip_of(frame: &[u8]) -> Ip {
+        Layers::parse(frame).unwrap().ip.unwrap()
+    }
+
+    #[test]
+    fn what_is_not_ip_ends_with_its_ethertype() {
+        let arp = tagged(1, 0x0806, &[]);
+        let layers = Layers::parse(&arp).unwrap();
+        assert_eq!(
+            layers,
+            Layers { tags: 1, outer_tpid: Some(0x8100), ethertype: 0x0806, network: 18, ip: None }
+        );
+    }
+
+    #[test]
+    fn no_more_tags_are_read_than_the_kernel_reads() {
+        assert_eq!(Layers::parse(&tagged(8, 0x0806, &[])).unwrap().tags, MAX_TAGS);
+        assert_eq!(Layers::parse(&tagged(9, 0x0806, &[])), Err(Malformed::TooManyTags));
+    }
+
+    #[test]
+    fn padding_is_outside_of_the_packet() {
+        let mut frame = tagged(0, ETHERTYPE_IPV4, &ipv4(28, 0));
+        frame.resize(60, 0);
+        let ip = ip_of(&frame);
+        assert_eq!((ip.transport, ip.payload, ip.end), (34, Some(42), 42));
+    }
+
+    #[test]
+    fn fragments_are_told_apart() {
+        let frame = |field| tagged(0, ETHERTYPE_IPV4, &ipv4(28, field));
+        assert_eq!(ip_of(&frame(0x4000)).fragment, Fragment::Whole);
+        let first = ip_of(&frame(0x2000));
+        assert_eq!((first.fragment, first.payload), (Fragment::First, Some(42)));
+        for field in [0x2001, 0x0001] {
+            let later = ip_of(&frame(field));
+            assert_eq!((later.fragment, later.payload, later.transport), (Fragment::Later, None, 34));
+        }
+    }
+
+    #[test]
+    fn a_first_fragment_may_end_in_its_transport_header() {
+        let ip = ip_of(&tagged(0, ETHERTYPE_IPV4, &ipv4(24, 0x2000)));
+        assert_eq!((ip.fragment, ip.payload), (Fragment::First, None));
+        let whole = Layers::parse(&tagged(0, ETHERTYPE_IPV4, &ipv4(24, 0)));
+        assert_eq!(whole, Err(Malformed::Truncated(Header::Udp)));
+    }
+
+    #[test]
+    fn a_length_beyond_the_frame_is_refused() {
+        let frame = tagged(0, ETHERTYPE_IPV4, &ipv4(29, 0));
+        assert_eq!(Layers::parse(&frame), Err(Malformed::Length(Header::Ipv4)));
+        let mut frame = tagged(0, ETHERTYPE_IPV6, &ipv6(59, &[0; 8]));
+        frame.pop();
+        assert_eq!(Layers::parse(&frame), Err(Malformed::Length(Header::Ipv6)));
+    }
+
+    #[test]
+    fn the_version_must_be_the_ethertypes() {
+        let frame = tagged(0, ETHERTYPE_IPV6, &[&ipv4(28, 0)[..], &[0; 40]].concat());
+        assert_eq!(Layers::parse(&frame), Err(Malformed::Version(Header::Ipv6)));
+    }
+
+    #[test]
+    fn ipv6_extension_headers_are_skipped() {
+        let mut payload = vec![PROTOCOL_IPV6_ROUTING, 0, 0, 0, 0, 0, 0, 0];
+        payload.extend([PROTOCOL_IPV6_DESTINATION, 2, 4, 1]);
+        payload.extend([0; 20]);
+        payload.extend([PROTOCOL_UDP, 0, 0, 0, 0, 0, 0, 0]);
+        payload.extend([0, 1, 0, 2, 0, 8, 0, 0]);
+        let ip = ip_of(&tagged(0, ETHERTYPE_IPV6, &ipv6(PROTOCOL_HOP_BY_HOP, &payload)));
+        assert_eq!((ip.protocol, ip.transport, ip.payload), (PROTOCOL_UDP, 54 + 40, Some(54 + 48)));
+        assert!(ip.source_routed, "one address is yet to be visited");
+    }
+
+    #[test]
+    fn ipv6_fragments_are_told_apart() {
+        let frame = |field: u16| {
+            let [high, low] = field.to_be_bytes();
+            // The second byte is reserved, and no length.
+            let payload = [PROTOCOL_UDP, 0xff, high, low, 0, 0, 0, 7, 0, 1, 0, 2, 0, 8, 0, 0];
+            tagged(0, ETHERTYPE_IPV6, &ipv6(PROTOCOL_IPV6_FRAGMENT, &payload))
+        };
+        let atomic = ip_of(&frame(0));
+        assert_eq!((atomic.fragment, atomic.transport, atomic.payload), (Fragment::Whole, 62, Some(70)));
+        assert_eq!(ip_of(&frame(1)).fragment, Fragment::First);
+        assert_eq!(ip_of(&frame(8)).fragment, Fragment::Later);
+        assert_eq!(ip_of(&frame(8)).payload, None);
+    }
+
+    #[test]
+    fn an_extension_header_that_ends_behind_the_packet_is_refused() {
+        let frame =
+            tagged(0, ETHERTYPE_IPV6, &ipv6(PROTOCOL_HOP_BY_HOP, &[PROTOCOL_UDP, 1, 0, 0, 0, 0, 0, 0]));
+        assert_eq!(Layers::parse(&frame), Err(Malformed::Truncated(Header::Ipv6Extension)));
+    }
+
+    #[test]
+    fn a_tcp_header_must_hold_what_it_says() {
+        let frame = |data_offset: u8| {
+            let mut tcp = vec![0; 24];
+            tcp[12] = data_offset << 4;
+            tagged(0, ETHERTYPE_IPV6, &ipv6(PROTOCOL_TCP, &tcp))
+        };
+        assert_eq!(Layers::parse(&frame(4)), Err(Malformed::Length(Header::Tcp)));
+        assert_eq!(ip_of(&frame(6)).payload, Some(54 + 24));
+        assert_eq!(Layers::parse(&frame(7)), Err(Malformed::Truncated(Header::Tcp)));
+    }
+}
