@@ -42,6 +42,7 @@ pub mod inspect;
 pub mod lab;
 pub mod link;
 pub mod namespace;
+mod netlink;
 pub mod probe;
 pub mod reader;
 pub mod sender;

@@ -1,17 +1,24 @@
-//! Interfaces of the calling thread's network namespace, by iproute2.
+//! Interfaces of the calling thread's network namespace.
 //!
-//! Commands started by a thread see that thread's namespace. `ip` speaks netlink, which works in a user
-//! namespace too, where the older ioctls answer EPERM.
+//! By rtnetlink, which works in a user namespace too, where older ioctls answer EPERM. Not by starting `ip`:
+//! between its fork and its exec a command holds copies of every descriptor of this process, so that a TAP
+//! which another test's thread has just closed is still there for a moment. [`run`] is for the rest.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage, State,
+};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::error::{Context, Error, Result};
-use crate::sys;
+use crate::netlink::{Route, named};
 
 /// Runs a command in the calling thread's namespace and returns its standard output.
 ///
@@ -45,75 +52,141 @@ pub fn tc(arguments: &str) -> Result<String> {
     run("tc", &arguments.split_whitespace().collect::<Vec<_>>())
 }
 
-/// Sets an interface up.
+/// Sets an interface up, and waits until frames can be sent into it, and into its peer if it is a veth.
 ///
 /// # Errors
-/// As [`run`].
+/// ENODEV when there is none of that name, EPERM without CAP_NET_ADMIN; the same for all changes below.
 pub fn set_up(name: &str) -> Result<()> {
-    ip(&format!("link set dev {name} up")).map(drop)
+    set_flag_up(name, LinkFlags::Up)?;
+    let link = wait_until_usable(&named(name), name)?;
+    if let Some(peer) = attribute(&link, |attribute| match attribute {
+        LinkAttribute::Link(peer) if *peer != 0 => Some(*peer),
+        _ => None,
+    }) {
+        let mut message = LinkMessage::default();
+        message.header.index = peer;
+        wait_until_usable(&message, &format!("the peer of {name}"))?;
+    }
+    Ok(())
+}
+
+/// The kernel gives an interface its queueing discipline some time after its carrier came on, by a work queue;
+/// what is sent before that is lost without a trace. Its operational state tells when that is over.
+fn wait_until_usable(which: &LinkMessage, name: &str) -> Result<LinkMessage> {
+    const LONGEST: Duration = Duration::from_secs(2);
+    let start = Instant::now();
+    let route = Route::open().on("socket(NETLINK_ROUTE)", name)?;
+    loop {
+        let link = route.link(which.clone()).on("ask for the state", name)?;
+        let has = |wanted: fn(&LinkAttribute) -> bool| link.attributes.iter().any(wanted);
+        let running = link.header.flags.contains(LinkFlags::Up)
+            && has(|attribute| matches!(attribute, LinkAttribute::Carrier(1)));
+        let down = has(|attribute| {
+            matches!(attribute, LinkAttribute::OperState(State::Down | State::LowerLayerDown))
+        });
+        if !(running && down) {
+            return Ok(link);
+        }
+        if start.elapsed() > LONGEST {
+            return Err(Error::Invalid(format!("{name} is up and has a carrier, but stays unusable")));
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
 }
 
 /// Sets an interface down.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`set_up`].
 pub fn set_down(name: &str) -> Result<()> {
-    ip(&format!("link set dev {name} down")).map(drop)
+    set_flag_up(name, LinkFlags::empty())
+}
+
+fn set_flag_up(name: &str, flags: LinkFlags) -> Result<()> {
+    let mut message = named(name);
+    message.header.flags = flags;
+    message.header.change_mask = LinkFlags::Up;
+    change("set the state", name, RouteNetlinkMessage::SetLink(message), 0)
 }
 
 /// Sets the MTU, in bytes without the Ethernet header.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`set_up`]; EINVAL when the interface cannot have that MTU.
 pub fn set_mtu(name: &str, mtu: u32) -> Result<()> {
-    ip(&format!("link set dev {name} mtu {mtu}")).map(drop)
+    set("set the MTU", name, LinkAttribute::Mtu(mtu))
 }
 
 /// Sets the length of a TAP's own queue, in frames.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`set_up`].
 pub fn set_queue_length(name: &str, frames: u32) -> Result<()> {
-    ip(&format!("link set dev {name} txqueuelen {frames}")).map(drop)
+    set("set the queue length", name, LinkAttribute::TxQueueLen(frames))
 }
 
-/// Deletes an interface.
+/// Deletes an interface; a TAP also while somebody holds it.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`set_up`].
 pub fn delete(name: &str) -> Result<()> {
-    ip(&format!("link delete dev {name}")).map(drop)
+    change("delete", name, RouteNetlinkMessage::DelLink(named(name)), 0)
 }
 
 /// Creates a pair of veth interfaces, both up.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`set_up`]; EEXIST when one of them exists.
 pub fn veth(name: &str, peer: &str) -> Result<()> {
-    ip(&format!("link add {name} type veth peer name {peer}"))?;
+    create(name, InfoKind::Veth, InfoData::Veth(InfoVeth::Peer(named(peer))))?;
     set_up(name)?;
     set_up(peer)
 }
 
-/// Creates a bridge that is up and learns at once, with the given ports.
+/// Creates a bridge that is up and forwards at once, with the given ports.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`set_up`]; EEXIST when it exists.
 pub fn bridge(name: &str, ports: &[&str]) -> Result<()> {
     // Neither spanning tree nor multicast snooping may send frames of their own or hold back those of the test.
-    ip(&format!("link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"))?;
+    let silent = vec![
+        InfoBridge::StpState(BridgeStpState::Disabled),
+        InfoBridge::ForwardDelay(0),
+        InfoBridge::MulticastSnooping(false),
+    ];
+    create(name, InfoKind::Bridge, InfoData::Bridge(silent))?;
     for port in ports {
         attach(port, name)?;
     }
     set_up(name)
 }
 
+fn create(name: &str, kind: InfoKind, data: InfoData) -> Result<()> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind), LinkInfo::Data(data)]));
+    change("create", name, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
 /// Makes an interface a port of a bridge.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`set_up`].
 pub fn attach(port: &str, bridge: &str) -> Result<()> {
-    ip(&format!("link set dev {port} master {bridge}")).map(drop)
+    set("set the bridge", port, LinkAttribute::Controller(index(bridge)?))
+}
+
+fn set(operation: &'static str, name: &str, attribute: LinkAttribute) -> Result<()> {
+    let mut message = named(name);
+    message.attributes.push(attribute);
+    change(operation, name, RouteNetlinkMessage::SetLink(message), 0)
+}
+
+fn change(operation: &'static str, name: &str, request: RouteNetlinkMessage, flags: u16) -> Result<()> {
+    Route::open().and_then(|route| route.change(request, flags)).on(operation, name)
+}
+
+fn describe(name: &str) -> Result<LinkMessage> {
+    Route::open().and_then(|route| route.link(named(name))).on("ask for the state", name)
 }
 
 /// Turns IPv6 on or off for one interface; [`crate::namespace::Namespace::enter_new`] turns it off for all.
@@ -128,27 +201,31 @@ pub fn set_ipv6(name: &str, on: bool) -> Result<()> {
 /// The kernel's index of an interface.
 ///
 /// # Errors
-/// ENODEV when there is none of that name.
+/// ENODEV when there is none of that name; the same for all questions below.
 pub fn index(name: &str) -> Result<u32> {
-    let socket = any_socket(name)?;
-    let index = sys::interface_index(socket.as_fd(), name).on("SIOCGIFINDEX", name)?;
-    Ok(index.cast_unsigned())
+    describe(name).map(|link| link.header.index)
 }
 
 /// The MTU of an interface in bytes.
 ///
 /// # Errors
-/// ENODEV when there is none of that name.
+/// As [`index`].
 pub fn mtu(name: &str) -> Result<u32> {
-    sys::interface_mtu(any_socket(name)?.as_fd(), name).on("SIOCGIFMTU", name)
+    find(name, "MTU", |attribute| match attribute {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
 }
 
 /// The MAC address of an interface.
 ///
 /// # Errors
-/// ENODEV when there is none of that name.
+/// As [`index`].
 pub fn mac(name: &str) -> Result<[u8; 6]> {
-    sys::interface_mac(any_socket(name)?.as_fd(), name).on("SIOCGIFHWADDR", name)
+    find(name, "MAC address", |attribute| match attribute {
+        LinkAttribute::Address(address) => address.as_slice().try_into().ok(),
+        _ => None,
+    })
 }
 
 /// Whether an interface of that name exists.
@@ -156,12 +233,7 @@ pub fn exists(name: &str) -> bool {
     index(name).is_ok()
 }
 
-fn any_socket(name: &str) -> Result<std::os::fd::OwnedFd> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-    socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).on("socket", name)
-}
-
-/// What the kernel counted on an interface since it was created (`ip -s -j link`).
+/// What the kernel counted on an interface since it was created (IFLA_STATS64).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counters {
@@ -182,22 +254,26 @@ pub struct Counters {
 /// The counters of an interface.
 ///
 /// # Errors
-/// As [`run`], or when `ip` answers in a shape that is not known.
+/// As [`index`].
 pub fn counters(name: &str) -> Result<Counters> {
-    let output = ip(&format!("-s -j link show dev {name}"))?;
-    let parsed: Value = serde_json::from_str(&output).unwrap_or_default();
-    let read = |direction: &str, counter: &str| {
-        let value = &parsed[0]["stats64"][direction][counter];
-        value.as_u64().ok_or_else(|| {
-            Error::Invalid(format!("`ip -s -j link` shows no {direction} {counter} of {name}"))
-        })
-    };
-    Ok(Counters {
-        rx_packets: read("rx", "packets")?,
-        rx_bytes: read("rx", "bytes")?,
-        rx_dropped: read("rx", "dropped")?,
-        tx_packets: read("tx", "packets")?,
-        tx_bytes: read("tx", "bytes")?,
-        tx_dropped: read("tx", "dropped")?,
+    find(name, "statistics", |attribute| match attribute {
+        LinkAttribute::Stats64(statistics) => Some(Counters {
+            rx_packets: statistics.rx_packets,
+            rx_bytes: statistics.rx_bytes,
+            rx_dropped: statistics.rx_dropped,
+            tx_packets: statistics.tx_packets,
+            tx_bytes: statistics.tx_bytes,
+            tx_dropped: statistics.tx_dropped,
+        }),
+        _ => None,
     })
+}
+
+fn find<T>(name: &str, what: &str, read: impl FnMut(&LinkAttribute) -> Option<T>) -> Result<T> {
+    let missing = || Error::Invalid(format!("the kernel tells no {what} of {name}"));
+    attribute(&describe(name)?, read).ok_or_else(missing)
+}
+
+fn attribute<T>(link: &LinkMessage, read: impl FnMut(&LinkAttribute) -> Option<T>) -> Option<T> {
+    link.attributes.iter().find_map(read)
 }

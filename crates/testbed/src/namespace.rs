@@ -49,8 +49,7 @@ impl Namespace {
     /// counted as traffic: see [`link::set_ipv6`].
     ///
     /// # Errors
-    /// The reason, when it is not permitted here (CAP_SYS_ADMIN; `unshare -Urnm` gives it to a user), or when
-    /// `ip` is missing.
+    /// The reason, when it is not permitted here (CAP_SYS_ADMIN; `unshare -Urnm` gives it to a user).
     pub fn enter_new() -> std::result::Result<Self, Skip> {
         let home = current().map_err(|error| Skip(error.to_string()))?;
         sys::unshare_network().map_err(|error| {

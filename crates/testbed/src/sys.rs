@@ -107,28 +107,6 @@ pub(crate) fn interface_index(socket: BorrowedFd<'_>, name: &str) -> io::Result<
     }
 }
 
-/// The MTU of an interface in bytes, by SIOCGIFMTU.
-pub(crate) fn interface_mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
-    let mut request = interface_request(name)?;
-    // SAFETY: as for SIOCGIFINDEX; on success the kernel has written the MTU.
-    let mtu = unsafe {
-        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request))?;
-        request.ifr_ifru.ifru_mtu
-    };
-    u32::try_from(mtu).map_err(|_| io::Error::from_raw_os_error(libc::ERANGE))
-}
-
-/// The MAC address of an interface, by SIOCGIFHWADDR.
-pub(crate) fn interface_mac(socket: BorrowedFd<'_>, name: &str) -> io::Result<[u8; 6]> {
-    let mut request = interface_request(name)?;
-    // SAFETY: as for SIOCGIFINDEX; on success the kernel has written the address.
-    let data = unsafe {
-        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request))?;
-        request.ifr_ifru.ifru_hwaddr.sa_data
-    };
-    Ok(std::array::from_fn(|index| data[index].cast_unsigned()))
-}
-
 /// Binds a packet socket to an interface. `protocol` is an ethertype; 0 receives nothing, ETH_P_ALL all.
 pub(crate) fn packet_bind(socket: BorrowedFd<'_>, index: c_int, protocol: u16) -> io::Result<()> {
     // SAFETY: sockaddr_ll is plain old data for which all zeros is a valid value.

@@ -4,10 +4,13 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::LinkMessage;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::craft::Frame;
 use crate::error::{Context, Error, Result};
+use crate::netlink::Route;
 use crate::vnet::{self, VnetHeader};
 use crate::{link, sys};
 
@@ -65,6 +68,8 @@ pub struct Tap {
     name: String,
     queues: Vec<OwnedFd>,
     options: TapOptions,
+    index: u32,
+    route: Route,
 }
 
 impl Tap {
@@ -92,13 +97,15 @@ impl Tap {
             sys::tap_set_persistent(queue.as_fd(), options.persistent).on("TUNSETPERSIST", name)?;
             queues.push(queue);
         }
-        link::ip(&format!(
-            "link set dev {name} mtu {} txqueuelen {} {}",
-            options.mtu,
-            options.queue_length,
-            if options.up { "up" } else { "down" },
-        ))?;
-        Ok(Self { name: name.to_owned(), queues, options: options.clone() })
+        let index = link::index(name)?;
+        let route = Route::open().on("socket(NETLINK_ROUTE)", name)?;
+        let tap = Self { name: name.to_owned(), queues, options: options.clone(), index, route };
+        link::set_mtu(name, options.mtu)?;
+        link::set_queue_length(name, options.queue_length)?;
+        if options.up {
+            link::set_up(name)?;
+        }
+        Ok(tap)
     }
 
     /// Creates a persistent TAP that nobody holds: for QEMU (`ifname=`), or without carrier as after its exit.
@@ -123,7 +130,8 @@ impl Tap {
     ///
     /// # Errors
     /// When a persistent one cannot be released.
-    pub fn delete(self) -> Result<()> {
+    pub fn delete(mut self) -> Result<()> {
+        self.options.persistent = false;
         for queue in &self.queues {
             sys::tap_set_persistent(queue.as_fd(), false).on("TUNSETPERSIST", &self.name)?;
         }
@@ -215,5 +223,18 @@ impl Tap {
         let mut bytes = self.options.vnet_header.map(|length| header.to_bytes(length)).unwrap_or_default();
         bytes.extend(frame);
         rustix::io::write(&self.queues[0], &bytes).on("write", &self.name).map(drop)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        if self.options.persistent {
+            return;
+        }
+        // Closing the descriptors would do, but a command that another thread is just starting holds copies of
+        // them until its exec. When this fails, the interface has been deleted before.
+        let mut message = LinkMessage::default();
+        message.header.index = self.index;
+        let _ = self.route.change(RouteNetlinkMessage::DelLink(message), 0);
     }
 }
