@@ -1,10 +1,9 @@
-//! Whether the segments of a frame fit the output's MTU.
+//! Whether the segments of a frame fit the output's MTU, and with which header the kernel makes them so.
 
 use super::packet::FRAGMENT_UNIT;
-use crate::bytes::u16_at;
-use crate::ethernet::{ETHERNET_HEADER_LEN, TAG_OFFSET, TPID_8021Q, VLAN_TAG_LEN, VlanTag};
+use crate::ethernet::{ETHERNET_HEADER_LEN, TPID_8021Q, VLAN_TAG_LEN, VlanTag};
 use crate::layers::{IPV6_FRAGMENT_LEN, IpVersion, Layers, Malformed};
-use crate::vnet::{GsoKind, VnetHeader};
+use crate::vnet::{GSO_NONE, GsoKind, VnetHeader};
 
 /// Payload below which TCP is not cut: the kernel's own bound, `TCP_MIN_GSO_SIZE` in `net/tcp.h`.
 const MIN_TCP_SEGMENT: u16 = 8;
@@ -29,15 +28,20 @@ pub enum FitError {
     Malformed(#[from] Malformed),
 }
 
-/// The header with which a frame may be handed to the kernel for an output of this MTU (`PACKET_VNET_HDR` skips the
-/// kernel's own check): `vnet` itself, or with `gso_size` lowered so that the segments fit.
+/// The header with which a frame may be handed to the kernel (`PACKET_VNET_HDR`) for an output of this MTU. It is
+/// `vnet` itself, unless the kernel would go wrong with it:
+///
+/// - It does not check segments against the MTU: `gso_size` is lowered until they fit. TCP and UFO are cut smaller;
+///   datagrams ([`GsoKind::UdpL4`]) are whole messages and stay as they are.
+/// - It takes a TCP frame for several segments and then loses it without a word, if its payload fits in one and TCP
+///   options follow the header: a frame that makes one segment becomes a plain one, without GSO.
+/// - It cuts UFO at `gso_size` even where fragments cannot be cut: `gso_size` becomes a multiple of 8.
 ///
 /// `frame` are the bytes as captured and `beside` the tag the kernel took out of them, which goes back in as the
 /// outermost. `mtu` is the output's, in bytes of the packet after the Ethernet header. An outermost tag of type
 /// 0x8100 is free, as in the kernel's `packet_extra_vlan_len_allowed()`; other tags count.
 ///
-/// TCP and UFO are cut smaller; datagrams ([`GsoKind::UdpL4`]) are whole messages and stay as they are. Frames that
-/// are not to be segmented pass: those the kernel does check.
+/// Frames that are not to be segmented pass at once: those the kernel does check.
 ///
 /// # Errors
 ///
@@ -65,29 +69,32 @@ fn fit_segments(
     if let GsoKind::Unknown(gso_type) = kind {
         return Err(FitError::Unsupported(gso_type));
     }
-    let inserted = if beside.is_some() { VLAN_TAG_LEN } else { 0 };
-    let outermost = beside.map(|tag| tag.tpid).or_else(|| u16_at(frame, TAG_OFFSET));
-    let free_tag = if outermost == Some(TPID_8021Q) { VLAN_TAG_LEN } else { 0 };
-    let limit = usize::try_from(mtu).unwrap_or(usize::MAX).saturating_add(ETHERNET_HEADER_LEN + free_tag);
-    if frame.len() + inserted <= limit {
-        return Ok(vnet);
-    }
-    if vnet.gso_size == 0 {
+    let layers = Layers::parse(frame)?;
+    let (ip, payload) = super::announced(kind, &layers)?;
+    let unit = if kind == GsoKind::Udp { FRAGMENT_UNIT } else { 1 };
+    if vnet.gso_size < unit {
         return Err(Malformed::EmptySegments.into());
     }
 
-    let layers = Layers::parse(frame)?;
-    let (ip, payload) = super::announced(kind, &layers)?;
-    // What stands before the `gso_size` bytes of each segment, and the steps in which those can be lowered.
-    let (headers, unit, smallest) = match kind {
-        GsoKind::Udp => {
-            let added = if ip.version == IpVersion::V6 { IPV6_FRAGMENT_LEN } else { 0 };
-            (ip.transport + added, FRAGMENT_UNIT, FRAGMENT_UNIT)
-        }
-        GsoKind::UdpL4 => (payload, 1, vnet.gso_size),
-        _ => (payload, 1, vnet.gso_size.min(MIN_TCP_SEGMENT)),
+    let inserted = if beside.is_some() { VLAN_TAG_LEN } else { 0 };
+    let outermost = beside.map(|tag| tag.tpid).or(layers.outer_tpid);
+    let free_tag = if outermost == Some(TPID_8021Q) { VLAN_TAG_LEN } else { 0 };
+    let limit = usize::try_from(mtu).unwrap_or(usize::MAX).saturating_add(ETHERNET_HEADER_LEN + free_tag);
+
+    // The `gso_size` bytes of the segments are taken from here on.
+    let split = if kind == GsoKind::Udp { ip.transport } else { payload };
+    if ip.end - split <= usize::from(vnet.gso_size) && frame.len() + inserted <= limit {
+        return Ok(VnetHeader { gso_type: GSO_NONE, gso_size: 0, ..vnet });
+    }
+
+    let fragment_header =
+        if kind == GsoKind::Udp && ip.version == IpVersion::V6 { IPV6_FRAGMENT_LEN } else { 0 };
+    let headers = split + inserted + fragment_header;
+    let smallest = match kind {
+        GsoKind::Udp => FRAGMENT_UNIT,
+        GsoKind::UdpL4 => vnet.gso_size,
+        _ => vnet.gso_size.min(MIN_TCP_SEGMENT),
     };
-    let headers = headers + inserted;
     let room = limit.saturating_sub(headers);
     let gso_size = vnet.gso_size.min(u16::try_from(room).unwrap_or(u16::MAX)) / unit * unit;
     if gso_size < smallest {

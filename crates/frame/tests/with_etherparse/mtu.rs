@@ -3,8 +3,7 @@
 use proptest::prelude::*;
 use tapferry_frame::ethernet::{TPID_8021AD, TPID_8021Q, VlanTag};
 use tapferry_frame::gso::{FitError, Segmenter, fit};
-use tapferry_frame::layers::Malformed;
-use tapferry_frame::vnet::{GSO_TCPV4, VnetHeader};
+use tapferry_frame::vnet::{FLAG_NEEDS_CSUM, GSO_TCPV4, VnetHeader};
 
 use crate::frames::{GsoFrame, Transport, gso_frame};
 
@@ -14,13 +13,14 @@ fn limit(frame: &GsoFrame, mtu: u32) -> usize {
     usize::try_from(mtu).unwrap() + 14 + free
 }
 
-fn longest_segment(vnet: VnetHeader, bytes: &[u8]) -> usize {
+/// How many segments there are, and how long the longest is.
+fn segments(vnet: VnetHeader, bytes: &[u8]) -> (usize, usize) {
     let mut segmenter = Segmenter::new(vnet, bytes).unwrap();
     let (mut out, mut longest) = (Vec::new(), 0);
     while segmenter.next_into(&mut out) {
         longest = longest.max(out.len());
     }
-    longest
+    (segmenter.segments(), longest)
 }
 
 fn mtu() -> impl Strategy<Value = u32> {
@@ -33,22 +33,28 @@ proptest! {
     #[test]
     fn segments_fit_after_fit(frame in gso_frame(), mtu in mtu()) {
         let limit = limit(&frame, mtu);
-        let before = longest_segment(frame.vnet, &frame.bytes);
+        let (count, before) = segments(frame.vnet, &frame.bytes);
         match fit(frame.vnet, &frame.bytes, None, mtu) {
+            Ok(fitting) if count == 1 && before <= limit => {
+                prop_assert_eq!(fitting, VnetHeader { gso_type: 0, gso_size: 0, ..frame.vnet });
+            }
             Ok(fitting) => {
-                let after = longest_segment(fitting, &frame.bytes);
+                let (_, after) = segments(fitting, &frame.bytes);
                 prop_assert!(after <= limit, "{after} > {limit}");
                 prop_assert_eq!(VnetHeader { gso_size: frame.vnet.gso_size, ..fitting }, frame.vnet);
-                prop_assert!(fitting.gso_size <= frame.vnet.gso_size);
-                if frame.transport != Transport::Fragments && before <= limit {
-                    prop_assert_eq!(fitting, frame.vnet, "what fits is not touched");
-                }
-                if fitting != frame.vnet && frame.transport == Transport::Tcp {
-                    prop_assert_eq!(after, limit, "not smaller than needed");
-                }
-                if fitting != frame.vnet && frame.transport == Transport::Fragments {
-                    prop_assert_eq!(fitting.gso_size % 8, 0);
-                }
+                let expected = match frame.transport {
+                    Transport::Fragments => {
+                        prop_assert_eq!(fitting.gso_size % 8, 0);
+                        prop_assert!(after + 8 > limit || before <= limit, "not smaller than needed");
+                        fitting.gso_size.min(frame.vnet.gso_size)
+                    }
+                    Transport::Tcp if before > limit => {
+                        prop_assert_eq!(after, limit, "not smaller than needed");
+                        fitting.gso_size.min(frame.vnet.gso_size)
+                    }
+                    _ => frame.vnet.gso_size,
+                };
+                prop_assert_eq!(fitting.gso_size, expected);
             }
             Err(FitError::TooLong { segment, limit: stated }) => {
                 prop_assert!(before > limit);
@@ -102,10 +108,18 @@ fn a_customer_tag_is_free_and_a_service_tag_is_not() {
     assert_eq!(gso_size(TPID_8021AD), 1456);
 }
 
+/// With TCP options and a payload that `gso_size` just holds, Linux 6.18 takes the frame from the socket and sends
+/// nothing: its test for small frames counts the options as payload, its segmentation does not.
 #[test]
-fn a_frame_as_long_as_the_output_takes_is_not_looked_into() {
-    assert_eq!(fit(JUMBO, &[0xff; 1514], None, 1500), Ok(JUMBO));
-    assert_eq!(fit(JUMBO, &[0xff; 1515], None, 1500), Err(FitError::Malformed(Malformed::OtherSegments)));
+fn a_frame_of_one_segment_becomes_a_plain_frame() {
+    let mut frame = tcp_frame(1012);
+    // 12 bytes of options, which leaves 1000 of payload.
+    frame[46] = 0x80;
+    let vnet =
+        VnetHeader { flags: FLAG_NEEDS_CSUM, gso_size: 1000, csum_start: 34, csum_offset: 16, ..JUMBO };
+    assert_eq!(fit(vnet, &frame, None, 1500), Ok(VnetHeader { gso_type: 0, gso_size: 0, ..vnet }));
+    let two_segments = VnetHeader { gso_size: 999, ..vnet };
+    assert_eq!(fit(two_segments, &frame, None, 1500), Ok(two_segments));
 }
 
 #[test]
