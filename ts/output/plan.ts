@@ -21,7 +21,7 @@ export function planLines(plan: RunPlan, colors: ChalkInstance): string {
     ['pre-roll', plan.preRollMs === 0 ? 'none' : `${plan.preRollMs} ms`],
     ['latency', plan.latency],
     ['mark', `0x${plan.mark.toString(16)}`],
-    ['missing', plan.wait ? 'wait for it' : 'fail'],
+    ['wait', plan.wait ? 'for whatever is missing' : 'no, fail if something is missing'],
     ['end', endInWords(plan)],
     [
       'statistics',

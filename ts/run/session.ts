@@ -53,6 +53,7 @@ class Run {
   #names = { input: '', output: '' }
   #startedNs = nowNs()
   #readyEvent: RedirectorEvent | undefined
+  #finishing = false
 
   constructor(plan: RunPlan, printer: Printer) {
     this.#plan = plan
@@ -71,13 +72,13 @@ class Run {
     let failure: unknown
     let end: End = 'failed'
     try {
-      // Whatever is being waited for, an end is heard at once.
+      // Whatever is being waited for, an end is heard at once; what then becomes of the wait is of no interest.
       end = await Promise.race([this.#ended, this.#start().then(() => this.#ended)])
     } catch (error) {
       failure = error
     }
     await this.#finish(end)
-    if (failure !== undefined && !stopRequested.aborted) throw failure
+    if (failure !== undefined) throw failure
   }
 
   async #start(): Promise<void> {
@@ -107,7 +108,7 @@ class Run {
       },
       event => this.#onRedirectorEvent(event),
     )
-    if (stopRequested.aborted) {
+    if (this.#finishing) {
       await redirector.stop()
       return
     }
@@ -248,6 +249,7 @@ class Run {
   }
 
   async #finish(end: End): Promise<void> {
+    this.#finishing = true
     for (const timer of this.#timers) clearTimeout(timer)
     const redirector = this.#redirector
     const [statistics] = await Promise.all([redirector?.stop(), this.#monitor?.close()])

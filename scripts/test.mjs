@@ -1,0 +1,116 @@
+// Runs every test, all of them even when one fails, and closes with one line: N passed, N failed, N skipped.
+//
+//   npm test
+//   npm test -- --allowed-skips FILE   fail on a skip whose reason is not a line of FILE
+//
+// Without root, and where user namespaces are allowed, the tests run as root of a user namespace of their own.
+// A test that cannot run here prints `skipped: reason`; it counts as skipped, not as passed.
+
+import { spawn, spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { ROOT, setup } from './setup.mjs'
+
+/** Set inside the namespace: everything that needs the network has been done outside. */
+const INSIDE = '--inside-namespace'
+const NAMESPACE = ['unshare', '--user', '--map-root-user', '--net', '--mount']
+
+const RUNNERS = [
+  {
+    name: 'cargo test',
+    command: ['cargo', 'test', '--workspace', '--no-fail-fast', '--', '--show-output'],
+    read(line, counts) {
+      const result = /^test result: \w+\. (\d+) passed; (\d+) failed;/.exec(line)
+      if (result) {
+        counts.passed += Number(result[1])
+        counts.failed += Number(result[2])
+      }
+      const ignored = /^test (\S+) \.\.\. ignored(?:, (.*))?$/.exec(line)
+      if (ignored) counts.skips.push(ignored[2] ?? `${ignored[1]} is ignored`)
+    },
+  },
+  {
+    name: 'ava',
+    command: ['node_modules/.bin/ava', '--tap'],
+    read(line, counts) {
+      const result = /^(not )?ok \d+ - (.*?)( # (?:SKIP|TODO))?$/.exec(line)
+      if (result?.[3]) counts.skips.push(`${result[2]} is skipped in the source`)
+      else if (result?.[1]) counts.failed += 1
+      else if (result) counts.passed += 1
+    },
+  },
+]
+
+await main(process.argv.slice(2))
+
+async function main(args) {
+  if (!args.includes(INSIDE)) {
+    setup()
+    // Compiled out here, where crates can still be fetched; a failure is told by the run itself.
+    spawnSync('cargo', ['test', '--workspace', '--no-run', '--quiet'], { cwd: ROOT, stdio: ['ignore', 2, 2] })
+    if (process.getuid() !== 0 && namespacesAreAllowed()) {
+      const [command, ...options] = NAMESPACE
+      const self = [process.execPath, fileURLToPath(import.meta.url), INSIDE, ...args]
+      const { status } = spawnSync(command, [...options, ...self], { cwd: ROOT, stdio: 'inherit' })
+      process.exitCode = status ?? 1
+      return
+    }
+  }
+  const total = { passed: 0, failed: 0, skips: [] }
+  for (const runner of RUNNERS) {
+    const counts = await run(runner)
+    total.passed += counts.passed
+    total.failed += counts.failed
+    total.skips.push(...counts.skips)
+  }
+  const unexpected = unexpectedSkips(total.skips, args)
+  for (const reason of unexpected) console.log(`not allowed to be skipped here: ${reason}`)
+  console.log(`${total.passed} passed, ${total.failed} failed, ${total.skips.length} skipped`)
+  process.exitCode = total.failed > 0 || unexpected.length > 0 ? 1 : 0
+}
+
+function namespacesAreAllowed() {
+  const [command, ...options] = NAMESPACE
+  return spawnSync(command, [...options, 'true'], { stdio: 'ignore' }).status === 0
+}
+
+/** Runs one runner, shows its output, and counts. */
+async function run({ name, command, read }) {
+  console.log(`\n${name}: ${command.join(' ')}`)
+  const counts = { passed: 0, failed: 0, skips: [] }
+  const [file, ...args] = command
+  const child = spawn(file, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
+  const ended = new Promise(resolve => {
+    child.on('error', error => resolve(error.message))
+    child.on('close', (code, signal) => resolve(code === 0 ? undefined : `status ${code ?? signal}`))
+  })
+  let skippedInRun = 0
+  const readers = [child.stdout, child.stderr].map(async (stream, index) => {
+    for await (const line of createInterface({ input: stream })) {
+      ;[process.stdout, process.stderr][index].write(`${line}\n`)
+      const skip = /^\W*skipped: (.+)$/.exec(line)
+      if (skip) {
+        counts.skips.push(skip[1].trim())
+        skippedInRun += 1
+      } else read(line, counts)
+    }
+  })
+  const problem = await ended
+  await Promise.all(readers)
+  // The runner counted these as passed, because they returned.
+  counts.passed = Math.max(0, counts.passed - skippedInRun)
+  if (problem !== undefined && counts.failed === 0) {
+    console.log(`${name} ended with ${problem} without naming a failed test; counted as one`)
+    counts.failed = 1
+  }
+  return counts
+}
+
+function unexpectedSkips(skips, args) {
+  const at = args.indexOf('--allowed-skips')
+  if (at === -1) return []
+  const lines = readFileSync(args[at + 1], 'utf8').split('\n')
+  const allowed = new Set(lines.map(line => line.trim()).filter(line => line !== '' && !line.startsWith('#')))
+  return [...new Set(skips)].filter(reason => !allowed.has(reason))
+}
