@@ -1,1 +1,5 @@
-fn main() { napi_build::setup(); }
+//! Sets up the linker for a Node addon.
+
+fn main() {
+    napi_build::setup();
+}

@@ -1,1 +1,24 @@
-//! tapferry-node
+//! The binding: what JavaScript sees of the core. Glue only, one file per exposed type.
+//!
+//! - [`options`]: a plan, as JavaScript writes it
+//! - [`redirector`]: the handle, its promises settled from libuv's thread pool
+//! - [`event`]: what a redirector tells
+//! - [`statistics`]: what it counts
+//! - [`error`]: failures with their stable code
+//!
+//! Frames never pass through here. Nothing blocks the JavaScript thread: starting, asking and stopping
+//! wait for the redirector's thread in the thread pool.
+
+pub mod error;
+pub mod event;
+pub mod options;
+pub mod redirector;
+pub mod statistics;
+
+use napi_derive::napi;
+
+/// The version of the addon, which is that of the package.
+#[napi]
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

@@ -1,1 +1,33 @@
-//! tapferry-sys
+//! The system below tapferry: the only shipped crate with unsafe code.
+//!
+//! One file a subject, each safe to call:
+//!
+//! - [`error`]: what failed, on which object, with which errno
+//! - [`netdev`]: interface names and what an ioctl tells of them
+//! - [`packet`]: the AF_PACKET socket and its options
+//! - [`filter`]: classic BPF programs that decide in the kernel what is captured
+//! - [`ring`]: capture through a TPACKET_V3 ring
+//! - [`receive`]: capture through non-blocking recvmmsg
+//! - [`inject`]: batches through sendmmsg
+//! - [`link`]: interfaces coming, going and changing, and their counters, by rtnetlink
+//! - [`clock`]: wall-clock time in the unit of the kernel's frame timestamps
+//!
+//! Invariants: descriptors are owned and never leave this crate as bare numbers; a frame handed out
+//! borrows the memory it lies in, so that the kernel cannot get it back while somebody reads it; every
+//! socket belongs to the network namespace of the thread that opened it.
+
+pub mod clock;
+pub mod error;
+pub mod filter;
+pub mod inject;
+pub mod link;
+pub mod netdev;
+pub mod packet;
+pub mod receive;
+pub mod ring;
+
+mod captured;
+
+pub use captured::Captured;
+pub use error::Error;
+pub use rustix::io::Errno;

@@ -1,0 +1,106 @@
+//! Why a redirector could not start, in words an operator can act on.
+
+use std::fmt;
+
+use tapferry_sys::Errno;
+
+/// Which end of a redirector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The interface that is captured from.
+    InNetdev,
+    /// The interface that is injected into.
+    OutNetdev,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InNetdev => "in_netdev",
+            Self::OutNetdev => "out_netdev",
+        })
+    }
+}
+
+/// Why a redirector could not start or go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// There is no such interface in this network namespace.
+    #[error("{role} '{name}' not found: no interface of that name in this network namespace")]
+    NotFound {
+        /// Which end.
+        role: Role,
+        /// The interface's name.
+        name: String,
+    },
+    /// The interface carries no Ethernet frames.
+    #[error("{role} '{name}' does not carry Ethernet frames")]
+    NotEthernet {
+        /// Which end.
+        role: Role,
+        /// The interface's name.
+        name: String,
+    },
+    /// The kernel wants a privilege that we do not have.
+    #[error("{0}")]
+    Permission(tapferry_sys::Error),
+    /// Another refusal of the kernel.
+    #[error("{0}")]
+    System(tapferry_sys::Error),
+    /// The thread could not be started, or ended before it could say why.
+    #[error("the redirector's thread did not start: {0}")]
+    Thread(String),
+}
+
+impl StartError {
+    /// A stable code, the same in Rust, JavaScript and JSON.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "NETDEV_NOT_FOUND",
+            Self::NotEthernet { .. } => "NETDEV_NOT_ETHERNET",
+            Self::Permission(_) => "PERMISSION",
+            Self::System(_) | Self::Thread(_) => "SYSTEM",
+        }
+    }
+
+    /// What to do next, in one line.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NotFound { .. } => {
+                "See `ip link` for the names there are; `--wait` waits for an interface that appears later."
+                    .into()
+            }
+            Self::NotEthernet { name, .. } => {
+                format!(
+                    "A TUN, ppp or WireGuard interface has no Ethernet header; see `ip -d link show {name}`."
+                )
+            }
+            Self::Permission(_) => {
+                "Run as root, or with CAP_NET_RAW: `setpriv --inh-caps +net_raw --ambient-caps +net_raw …`."
+                    .into()
+            }
+            Self::System(error) if error.errno == Errno::NOMEM => {
+                "A capture ring takes 50 MiB; `--latency=low` does without one.".into()
+            }
+            Self::System(_) | Self::Thread(_) => "See `dmesg` for the kernel's view.".into(),
+        }
+    }
+
+    /// Sorts a refusal of the kernel on the way to one end.
+    pub(crate) fn at(role: Role, error: tapferry_sys::Error) -> Self {
+        match error.errno {
+            Errno::NODEV | Errno::NXIO => Self::NotFound { role, name: error.object },
+            Errno::PERM | Errno::ACCESS => Self::Permission(error),
+            _ => Self::System(error),
+        }
+    }
+}
+
+impl From<tapferry_sys::Error> for StartError {
+    fn from(error: tapferry_sys::Error) -> Self {
+        match error.errno {
+            Errno::PERM | Errno::ACCESS => Self::Permission(error),
+            _ => Self::System(error),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a redirector is to do. A plan is checked once, here; nothing later doubts it.
+
+use std::time::Duration;
+
+use tapferry_sys::filter::Direction;
+use tapferry_sys::netdev::{InterfaceName, InvalidName};
+
+/// SO_MARK of everything tapferry injects, unless told otherwise; no capture takes frames that bear it.
+///
+/// The bits keep clear of those that kube-proxy (0x4000, 0x8000), Cilium (0x0f00) and Calico (the
+/// upper half) give a meaning to.
+pub const DEFAULT_MARK: u32 = 0x3074;
+/// How far back an event may open the gate. Events come 0.15 ms (median) to 0.7 ms (p90) after their
+/// timestamp, later on a busy host.
+pub const DEFAULT_PRE_ROLL: Duration = Duration::from_millis(50);
+/// Bytes the pre-roll may hold.
+pub const DEFAULT_PRE_ROLL_BYTES: usize = 16 * 1024 * 1024;
+
+/// Which frames of in_netdev are captured, in QEMU's word for the direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Frames to the guest: what the host sends out of the interface.
+    Tx,
+    /// Frames from the guest: what the interface receives.
+    Rx,
+    /// Both.
+    All,
+}
+
+impl Queue {
+    pub(crate) fn direction(self) -> Direction {
+        match self {
+            Self::Tx => Direction::Outgoing,
+            Self::Rx => Direction::Incoming,
+            Self::All => Direction::Both,
+        }
+    }
+}
+
+/// What matters more: work per frame or time per frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latency {
+    /// A ring that hands over a block a millisecond: least work, about half a millisecond of delay.
+    Balanced,
+    /// A wake-up per frame: tens of microseconds of delay, about twice the work.
+    Low,
+}
+
+/// Whether frames pass while the VM is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenStopped {
+    /// `enable_when_stopped=off`: only while it runs.
+    Off,
+    /// `enable_when_stopped=on`: while it runs and while it is stopped.
+    On,
+    /// Only while it is stopped.
+    Only,
+}
+
+/// A redirector from interface to interface.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The interface to capture from.
+    pub in_netdev: InterfaceName,
+    /// The interface to inject into. May be the same.
+    pub out_netdev: InterfaceName,
+    /// Direction of capture.
+    pub queue: Queue,
+    /// How to capture.
+    pub latency: Latency,
+    /// `status`, to begin with.
+    pub status: bool,
+    /// The gate's rule for a stopped VM.
+    pub when_stopped: WhenStopped,
+    /// Whether the VM runs, to begin with; `true` without a monitor.
+    pub running: bool,
+    /// How far back an event may open the gate. Zero: not at all, and a closed gate costs nothing.
+    pub pre_roll: Duration,
+    /// Bytes the pre-roll may hold.
+    pub pre_roll_bytes: usize,
+    /// SO_MARK of injected frames; frames that bear it are not captured.
+    pub mark: u32,
+    /// Wait for an interface that is missing at the start, instead of failing.
+    pub wait: bool,
+    /// Forward at most this many frames.
+    pub count: Option<u64>,
+}
+
+impl Plan {
+    /// A plan with every default, for two interfaces.
+    pub fn new(in_netdev: &str, out_netdev: &str) -> Result<Self, InvalidName> {
+        Ok(Self {
+            in_netdev: InterfaceName::new(in_netdev)?,
+            out_netdev: InterfaceName::new(out_netdev)?,
+            queue: Queue::Tx,
+            latency: Latency::Balanced,
+            status: true,
+            when_stopped: WhenStopped::Off,
+            running: true,
+            pre_roll: DEFAULT_PRE_ROLL,
+            pre_roll_bytes: DEFAULT_PRE_ROLL_BYTES,
+            mark: DEFAULT_MARK,
+            wait: false,
+            count: None,
+        })
+    }
+}
