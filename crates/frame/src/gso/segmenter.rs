@@ -1,4 +1,5 @@
-//! Segmentation in software, to the frames the kernel would make (`tcp4_gso_segment()` and its sisters).
+//! Segmentation in software, to the frames the kernel would make (`tcp4_gso_segment()` and its sisters): compared byte
+//! for byte with Linux 6.18, there is no difference but the identification of IPv6 fragments.
 //!
 //! Every segment is the original's headers, a piece of its payload, and then the fields that differ. Checksums are
 //! computed over the segment: what the original's checksum fields hold does not matter.
