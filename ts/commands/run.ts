@@ -9,7 +9,7 @@ import { planRun } from '../run/plan.ts'
 
 export const runHelp: CommandHelp = {
   name: 'run',
-  summary: "Copy a VM's frames from one network interface to another while the gate is open.",
+  summary: "Copy a VM's frames from one interface to another while the gate is open.",
   usage: 'tapferry run --in-netdev=NETDEV --out-netdev=NETDEV [options]',
   examples: [
     [
@@ -18,11 +18,11 @@ export const runHelp: CommandHelp = {
     ],
     [
       'only while the VM runs; its netdev by its QEMU id',
-      'tapferry run --in-netdev hn0 --out-netdev tapB --qmp vm.qmp',
+      'tapferry run --in-netdev hn0 --out-netdev tapB --qmp qmp0',
     ],
     [
       'only while the VM is stopped, as in a migration',
-      'tapferry run --in-netdev hn0 --out-netdev tapB --qmp vm.qmp --only-when-stopped',
+      'tapferry run --in-netdev hn0 --out-netdev tapB --qmp qmp0 --only-when-stopped',
     ],
     [
       'what the guest sends, to a sensor, for five minutes, counted as JSON',

@@ -1,0 +1,72 @@
+import test from 'ava'
+import { longName } from '../../ts/options/option.ts'
+import { runOptions } from '../../ts/run/options.ts'
+import { tapferry } from '../support/cli.ts'
+
+const flags = Object.values(runOptions).map(longName)
+
+test('--help says what tapferry is, with examples before commands and exit statuses', async t => {
+  const { status, stdout, stderr } = await tapferry('--help')
+  t.is(status, 0)
+  t.is(stderr, '')
+  const order = ['Examples', 'Commands', 'Exit status'].map(title => stdout.indexOf(`\n${title}\n`))
+  t.true(order.every(position => position > 0))
+  t.deepEqual(
+    order,
+    [...order].sort((a, b) => a - b),
+  )
+  t.regex(
+    stdout,
+    /^ {2}0 {2}done.*\n {2}1 .*\n {2}2 .*usage.*\n {2}3 .*permission.*\n {2}4 .*VM.*\n {2}5 .*interface/m,
+  )
+})
+
+test('-h without a command is the same as --help', async t => {
+  const [short, long] = await Promise.all([tapferry('-h'), tapferry('--help')])
+  t.deepEqual(short, long)
+})
+
+test('run --help names every option, with examples first, defaults and the plain words for the queue', async t => {
+  const { status, stdout } = await tapferry('run', '--help')
+  t.is(status, 0)
+  for (const flag of flags) t.regex(stdout, new RegExp(`^  (-\\w, )?${flag}\\b`, 'm'), flag)
+  t.true(stdout.indexOf('Examples') < stdout.indexOf('--in-netdev=NETDEV'))
+  t.regex(stdout, /--queue=tx\|rx\|all \[default: tx\]/)
+  t.regex(stdout, /tx: frames to the guest/)
+  t.regex(stdout, /--pre-roll=MS \[default: 50 ms\]/)
+  t.regex(stdout, /--mark=NUMBER \[default: 0x3074\]/)
+  t.regex(stdout, /SIGUSR1 +print statistics/)
+})
+
+test('run -h names every option on one screen of 80 columns', async t => {
+  const { status, stdout } = await tapferry('run', '-h')
+  t.is(status, 0)
+  for (const flag of flags) t.regex(stdout, new RegExp(`^  (-\\w, )?${flag}\\b`, 'm'), flag)
+  t.regex(stdout, /tx: frames to the guest/)
+  const lines = stdout.trimEnd().split('\n')
+  t.true(lines.length <= 26, `${lines.length} lines`)
+  t.deepEqual(
+    lines.filter(line => line.length > 80),
+    [],
+  )
+})
+
+test('no line of the long helps is wider than 80 columns', async t => {
+  for (const args of [['--help'], ['run', '--help']]) {
+    const { stdout } = await tapferry(...args)
+    const wide = stdout.split('\n').filter(line => line.length > 80)
+    t.deepEqual(wide, [])
+  }
+})
+
+test('help wins over whatever else is wrong on the line', async t => {
+  const { status, stdout } = await tapferry('run', '--queue=sideways', '--bogus', '--help')
+  t.is(status, 0)
+  t.regex(stdout, /^Usage$/m)
+})
+
+test('--version prints the version of package.json', async t => {
+  const { status, stdout, stderr } = await tapferry('--version')
+  const { version } = (await import('../../package.json', { with: { type: 'json' } })).default
+  t.deepEqual({ status, stdout, stderr }, { status: 0, stdout: `tapferry ${version}\n`, stderr: '' })
+})
