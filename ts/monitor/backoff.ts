@@ -1,4 +1,4 @@
-/** Pauses between attempts to connect: exponential, bounded, with jitter so that many watchers spread out. Pure. */
+/** Pauses between attempts to connect: exponential, bounded, with jitter that spreads many watchers. Pure. */
 
 const FIRST_MS = 100
 const MAX_MS = 5_000

@@ -128,16 +128,15 @@ export function notQmp(address: MonitorAddress, sample: string): TapferryError {
   )
 }
 
-/** `tries` silent attempts of `timeoutMs` each. */
+/** Two silent attempts of `timeoutMs` each. */
 export function silent(
   address: MonitorAddress,
   failure: NoAnswer,
   timeoutMs: number,
-  tries: number,
   listener: ListenerProcess | undefined,
 ): TapferryError {
   const where = formatMonitorAddress(address)
-  const span = `${timeoutMs / 1000} s${tries > 1 ? `, ${tries} times` : ''}`
+  const span = `${timeoutMs / 1000} s, twice`
   if (listener?.frozen) return frozen(address, listener, failure)
   if (failure.missing === 'connect' && address.kind === 'tcp' && listener === undefined) {
     return new TapferryError(

@@ -28,7 +28,7 @@ export async function findListener(address: MonitorAddress): Promise<ListenerPro
   return undefined
 }
 
-/** net/unix: Num RefCount Protocol Flags Type St Inode Path; flag __SO_ACCEPTCON (linux/net.h) marks a listener. */
+/** net/unix: Num RefCount Protocol Flags Type St Inode Path; the flag is __SO_ACCEPTCON (linux/net.h). */
 async function unixInodes(path: string): Promise<Set<string>> {
   const absolute = resolve(path)
   const names = new Set([path, absolute, await realpath(absolute).catch(() => absolute)])

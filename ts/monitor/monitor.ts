@@ -23,7 +23,7 @@ import { Session } from './session.ts'
 /** For the connect and the greeting together. QEMU accepts a client only once it saw the last one hang up. */
 export const CONNECT_TIMEOUT_MS = 3_000
 
-/** A query may wait 0.4 s for the migration thread (facts: migration); a frozen VM never answers. */
+/** A query waits up to 0.4 s for the migration thread, which holds QEMU's lock; a frozen VM never answers. */
 export const COMMAND_TIMEOUT_MS = 5_000
 
 /** Date.now() cuts off what is below a millisecond. */
@@ -99,7 +99,10 @@ export class Monitor {
     return this.#running
   }
 
-  /** QEMU's RunState (`running`, `paused`, `inmigrate`, ...); `stopped` for a moment after a STOP. */
+  /**
+   * QEMU's RunState (`running`, `paused`, `inmigrate`, ...) when the VM last stopped or went on; `stopped`
+   * for a moment after a STOP.
+   */
   get status(): string {
     return this.#status
   }
@@ -173,7 +176,7 @@ export class Monitor {
       return await this.#open()
     } catch (error) {
       if (!(error instanceof NoAnswer)) throw await this.#explain(error)
-      throw silent(this.#address, error, this.#timeoutMs, 2, await findListener(this.#address))
+      throw silent(this.#address, error, this.#timeoutMs, await findListener(this.#address))
     }
   }
 
@@ -193,12 +196,12 @@ export class Monitor {
   /** What the present session says is heard; `lost` is told from here, too. */
   #adopt(session: Session): void {
     const { signal } = this.#closing
-    this.#session = session
-    this.#local = session.socket !== undefined && isLocalPeer(this.#address, session.socket)
     if (signal.aborted) {
       session.close()
       signal.throwIfAborted()
     }
+    this.#session = session
+    this.#local = session.socket !== undefined && isLocalPeer(this.#address, session.socket)
   }
 
   /** The owner's side of a session: to be called once its state has been told. */

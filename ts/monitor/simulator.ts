@@ -1,7 +1,7 @@
 /**
  * A VM's QMP monitor without a VM, as QEMU 7.2 behaves on the wire: a greeting first, only qmp_capabilities
- * before it is negotiated, one client at a time (the next one gets its greeting when the first has left), events
- * with time stamps, STOP before the answer to `stop`, CR LF at every end.
+ * before it is negotiated, one client at a time (the next one gets its greeting when the first has left),
+ * events with time stamps, STOP before the answer to `stop`, CR LF at every end.
  *
  * Its faults can be switched on one by one: a peer that is silent, slow, talks nonsense, hangs up or sends its
  * bytes in pieces.
@@ -30,7 +30,7 @@ export interface SimulatorFaults {
   answerDelayMs?: number
   /** Bytes of one write, each in its own turn of the event loop. */
   pieceBytes?: number
-  /** Between an answer's making and its sending: what happens here is newer than the answer and is sent first. */
+  /** Between an answer's making and its sending: what happens here is newer and is sent first. */
   beforeAnswer?: (command: string) => void
   /** Right after an answer was sent, in the same turn. */
   afterAnswer?: (command: string) => void

@@ -46,13 +46,14 @@ export function parseInfoNetwork(text: string): NetClient[] {
     const fd = /(?:^|,)fd=(\d+)/.exec(info)?.[1]
     const ifname = scripted ?? plain
     clients.set(key, {
-      ...clients.get(key),
       id,
       type,
-      queues,
       ...(ifname === undefined ? {} : { interface: ifname }),
       ...(fd === undefined ? {} : { fd: Number(fd) }),
       ...(peer === undefined || device === undefined ? {} : { device }),
+      // The first queue speaks for all.
+      ...clients.get(key),
+      queues,
     })
   }
   return [...clients.values()]
