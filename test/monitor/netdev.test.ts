@@ -113,11 +113,6 @@ test("a device's name is answered with its netdev's", async t => {
   t.is(error.hint, "'nic0' is the device: its netdev is 'hn0'")
 })
 
-test('with wait, an unknown name is an interface that will come', async t => {
-  const monitor = await connect(t)
-  t.deepEqual(await resolveNetdev('tapnone', 'in_netdev', monitor, { wait: true }), { interface: 'tapnone' })
-})
-
 test('a lost monitor is told as such', async t => {
   const monitor = await connect(t)
   await monitor.close()

@@ -41,7 +41,7 @@ async function unixInodes(path: string): Promise<Set<string>> {
   return inodes
 }
 
-/** net/tcp and net/tcp6: sl local_address rem_address st ... inode; state 0A is TCP_LISTEN (net/tcp_states.h). */
+/** net/tcp, net/tcp6: sl local_address rem_address st ... inode; state 0A is TCP_LISTEN (net/tcp_states.h). */
 async function tcpInodes(port: number): Promise<Set<string>> {
   const wanted = port.toString(16).toUpperCase().padStart(4, '0')
   const inodes = new Set<string>()

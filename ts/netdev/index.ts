@@ -24,11 +24,6 @@ export interface ResolvedNetdev {
   readonly id?: string
 }
 
-export interface ResolveOptions {
-  /** A name that is neither an id nor an interface yet is taken for an interface that will come. */
-  readonly wait?: boolean
-}
-
 /**
  * Rejects with NETDEV_ID_UNKNOWN, NETDEV_ID_UNRESOLVED (the VM has the id, but no interface can be told from
  * it), and what Monitor.command rejects with.
@@ -37,7 +32,6 @@ export async function resolveNetdev(
   name: string,
   role: NetdevRole,
   monitor?: Monitor,
-  options: ResolveOptions = {},
 ): Promise<ResolvedNetdev> {
   if (monitor === undefined) return { interface: name }
   const clients = await listNetClients(monitor)
@@ -46,7 +40,7 @@ export async function resolveNetdev(
     if (netdev.interface === undefined) throw unresolved(netdev, role, monitor)
     return { interface: netdev.interface, id: netdev.id }
   }
-  if (options.wait === true || (await hostInterfaceExists(name))) return { interface: name }
+  if (await hostInterfaceExists(name)) return { interface: name }
   throw unknown(name, role, clients, monitor)
 }
 
