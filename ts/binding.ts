@@ -82,6 +82,8 @@ export interface Statistics {
   outputOutages: number
   inputOutageMs: number
   outputOutageMs: number
+  /** Events that were not delivered because JavaScript was too busy to take them. */
+  eventsLost: number
   lastError?: string
 }
 

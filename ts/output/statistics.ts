@@ -67,6 +67,7 @@ export function statisticsTable(statistics: Statistics, colors: ChalkInstance): 
     ...optionalRow(lostAtOutput, 'lost at output', `tx_dropped of ${statistics.outNetdev}, by all senders`),
     ...outageRow('input outages', statistics.inputOutages, statistics.inputOutageMs, statistics.inNetdev),
     ...outageRow('output outages', statistics.outputOutages, statistics.outputOutageMs, statistics.outNetdev),
+    ...optionalRow(statistics.eventsLost, 'events lost', 'not told, because too many came at once'),
   ]
   const nameWidth = Math.max(...rows.map(([name]) => name.length))
   const countWidth = Math.max(...rows.map(([, count]) => count.length))
@@ -123,6 +124,7 @@ export function statisticsRecord(statistics: Statistics): RecordFields {
     input_outage_ms: statistics.inputOutageMs,
     output_outages: statistics.outputOutages,
     output_outage_ms: statistics.outputOutageMs,
+    events_lost: statistics.eventsLost,
     last_error: statistics.lastError,
   }
 }

@@ -9,7 +9,7 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Redirector, RedirectorEvent, Statistics } from '../binding.ts'
+import type { Redirector, RedirectorEvent, RedirectorOptions, Statistics } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { Monitor, type MonitorEvent } from '../monitor/index.ts'
 import { loadBinding } from '../native.ts'
@@ -91,23 +91,24 @@ class Run {
     this.#names = { input: shownName(plan.inNetdev, input), output: shownName(plan.outNetdev, output) }
 
     const running = this.#monitor?.running ?? true
-    const redirector = await binding.Redirector.start(
-      {
-        inNetdev: input,
-        outNetdev: output,
-        queue: plan.queue,
-        latency: plan.latency,
-        status: plan.status,
-        whenStopped: plan.whenStopped,
-        running,
-        preRollMs: plan.preRollMs,
-        preRollBytes: plan.preRollBytes,
-        mark: plan.mark,
-        wait: plan.wait,
-        ...(plan.count === undefined ? {} : { count: plan.count }),
-      },
-      event => this.#onRedirectorEvent(event),
-    )
+    const options: RedirectorOptions = {
+      inNetdev: input,
+      outNetdev: output,
+      queue: plan.queue,
+      latency: plan.latency,
+      status: plan.status,
+      whenStopped: plan.whenStopped,
+      running,
+      preRollMs: plan.preRollMs,
+      preRollBytes: plan.preRollBytes,
+      mark: plan.mark,
+      wait: plan.wait,
+      ...(plan.count === undefined ? {} : { count: plan.count }),
+    }
+    const starting = binding.Redirector.start(options, event => this.#onRedirectorEvent(event))
+    const redirector = await starting.catch(error => {
+      throw this.#monitor === undefined ? withIdHint(error) : error
+    })
     if (this.#finishing) {
       await redirector.stop()
       return
@@ -138,7 +139,11 @@ class Run {
         return (await resolveNetdev(name, role, this.#monitor)).interface
       } catch (error) {
         if (!this.#plan.wait || !mayAppear(error)) throw error
-        if (!waiting) this.#printer.notice(`waiting for ${role} '${name}': the VM has no such netdev yet`)
+        if (!waiting) {
+          this.#printer.notice(
+            `waiting for ${role} '${name}': neither a netdev of the VM nor a host interface yet`,
+          )
+        }
       }
       await sleep(RETRY_MS, undefined, { signal: stopRequested })
     }
@@ -274,6 +279,16 @@ function vmState(running: boolean, status: string): string {
   return status === 'stopped' ? 'VM stopped' : `VM stopped (${status})`
 }
 
+/** What --wait waits for while a netdev is looked up; a lost monitor is tried again by itself. */
 function mayAppear(error: unknown): boolean {
-  return error instanceof TapferryError && error.code === 'NETDEV_ID_NOT_FOUND'
+  const codes = ['NETDEV_ID_UNKNOWN', 'MONITOR_LOST', 'MONITOR_TIMEOUT']
+  return error instanceof TapferryError && codes.includes(error.code)
+}
+
+/** Without a monitor a netdev id of QEMU is an unknown interface to the core, which knows no ids. */
+function withIdHint(error: unknown): TapferryError {
+  const failure = TapferryError.from(error)
+  if (failure.code !== 'NETDEV_NOT_FOUND' && failure.code !== 'NETDEV_NAME_INVALID') return failure
+  const hint = `${failure.hint ?? ''}\nIf it is a netdev id of QEMU, add the VM's monitor: --qmp PATH`.trim()
+  return new TapferryError(failure.code, failure.message, hint, { cause: error })
 }
