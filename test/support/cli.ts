@@ -1,6 +1,7 @@
 /** Runs the command as a user does: bin/tapferry with the built bundle, in a process of its own. */
 
-import { spawn } from 'node:child_process'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -56,4 +57,77 @@ export function records(stdout: string): Record<string, unknown>[] {
     .split('\n')
     .filter(line => line !== '')
     .map(line => JSON.parse(line) as Record<string, unknown>)
+}
+
+/** A tapferry that runs until it is told to stop. */
+export class Running {
+  readonly #child: ChildProcessByStdio<null, Readable, Readable>
+  readonly #finished: Promise<Finished>
+  readonly #waiting = new Set<() => void>()
+  stdout = ''
+  stderr = ''
+
+  constructor([file, args]: readonly [file: string, args: readonly string[]], env?: NodeJS.ProcessEnv) {
+    const child = spawn(file, args, { env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child = child
+    child.stdout.setEncoding('utf8').on('data', text => {
+      this.stdout += text
+      for (const check of this.#waiting) check()
+    })
+    child.stderr.setEncoding('utf8').on('data', text => {
+      this.stderr += text
+      for (const check of this.#waiting) check()
+    })
+    this.#finished = new Promise((resolve, reject) => {
+      child.on('error', reject)
+      child.on('close', (status, signal) => {
+        resolve({ status, signal, stdout: this.stdout, stderr: this.stderr })
+      })
+    })
+  }
+
+  /** The process that was started: neither the launcher nor nsenter leaves another one in between. */
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+
+  /** Waits until a line on stderr or stdout matches. */
+  async line(pattern: RegExp, timeoutMs = 15_000): Promise<string> {
+    const find = () => `${this.stderr}\n${this.stdout}`.split('\n').find(line => pattern.test(line))
+    return new Promise((resolve, reject) => {
+      const told = () => `stdout:\n${this.stdout}\nstderr:\n${this.stderr}`
+      const fail = (why: string) => settle(() => reject(new Error(`${why} before ${pattern}; ${told()}`)))
+      const check = () => {
+        const line = find()
+        if (line !== undefined) settle(() => resolve(line))
+      }
+      const timer = setTimeout(() => fail('time is over'), timeoutMs)
+      const settle = (end: () => void) => {
+        clearTimeout(timer)
+        this.#waiting.delete(check)
+        end()
+      }
+      this.#waiting.add(check)
+      this.#finished.then(() => this.#waiting.has(check) && fail('tapferry ended'), reject)
+      check()
+    })
+  }
+
+  ready(): Promise<string> {
+    return this.line(/\bready\b/)
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
+  end(): Promise<Finished> {
+    return this.#finished
+  }
+
+  /** Asks it to stop, and waits. Does nothing to one that has ended. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Finished> {
+    this.signal(signal)
+    return this.#finished
+  }
 }

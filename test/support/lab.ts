@@ -1,0 +1,89 @@
+/**
+ * A private network namespace with TAPs, senders and readers: `testbed lab` (crates/testbed), driven by JSON lines.
+ * What it can do is written in crates/testbed/src/lab/mod.rs.
+ */
+
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface, type Interface } from 'node:readline'
+import type { Readable, Writable } from 'node:stream'
+import test, { type ExecutionContext } from 'ava'
+import { ROOT } from './cli.ts'
+
+const TESTBED = `${process.env['CARGO_TARGET_DIR'] ?? `${ROOT}target`}/release/testbed`
+
+export type Reply = Record<string, unknown>
+
+/** There can be no namespace here; the test says so and counts as skipped. */
+class Unavailable extends Error {}
+
+export class Lab {
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>
+  readonly #pending = new Map<number, { resolve(reply: Reply): void; reject(error: Error): void }>()
+  #lastId = 0
+  #pid = 0
+
+  static async open(): Promise<Lab> {
+    const child = spawn(TESTBED, ['lab'], { stdio: ['pipe', 'pipe', 'inherit'] })
+    const lines = createInterface({ input: child.stdout })
+    const first = (await Promise.race([
+      once(lines, 'line').then(([line]) => JSON.parse(line)),
+      once(child, 'error').then(([error]) => Promise.reject(error)),
+    ])) as { ready: boolean; pid: number; skipped?: string }
+    if (!first.ready) throw new Unavailable(first.skipped)
+    return new Lab(child, lines, first.pid)
+  }
+
+  private constructor(child: ChildProcessByStdio<Writable, Readable, null>, lines: Interface, pid: number) {
+    this.#child = child
+    this.#pid = pid
+    lines.on('line', line => {
+      const { id, ok, ...reply } = JSON.parse(line) as Reply
+      const waiting = this.#pending.get(id as number)
+      this.#pending.delete(id as number)
+      if (ok) waiting?.resolve(reply)
+      else waiting?.reject(new Error(`lab: ${reply['error']}`))
+    })
+    lines.on('close', () => {
+      for (const { reject } of this.#pending.values()) reject(new Error('the lab ended'))
+    })
+  }
+
+  /** Asks for one operation and waits for its reply. */
+  ask(op: string, fields: Readonly<Record<string, unknown>> = {}): Promise<Reply> {
+    this.#lastId += 1
+    const id = this.#lastId
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject })
+      this.#child.stdin.write(`${JSON.stringify({ id, op, ...fields })}\n`)
+    })
+  }
+
+  /** A command line that runs in the lab's network namespace, as the process that is started. */
+  inside(...command: readonly string[]): [file: string, args: string[]] {
+    return ['nsenter', [`--net=/proc/${this.#pid}/ns/net`, '--', ...command]]
+  }
+
+  async close(): Promise<void> {
+    const closed = once(this.#child, 'close')
+    this.#child.stdin.end()
+    await closed
+  }
+}
+
+/** A test in a lab of its own. */
+export function labTest(title: string, body: (t: ExecutionContext, lab: Lab) => Promise<void>): void {
+  test(title, async t => {
+    let lab: Lab
+    try {
+      lab = await Lab.open()
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error
+      t.log(`skipped: ${error.message}`)
+      t.pass()
+      return
+    }
+    t.teardown(() => lab.close())
+    await body(t, lab)
+  })
+}
