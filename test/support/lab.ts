@@ -71,9 +71,9 @@ export class Lab {
   }
 }
 
-/** A test in a lab of its own. */
+/** A test in a lab of its own; one at a time, because many at once on few cores tell little about time. */
 export function labTest(title: string, body: (t: ExecutionContext, lab: Lab) => Promise<void>): void {
-  test(title, async t => {
+  test.serial(title, async t => {
     let lab: Lab
     try {
       lab = await Lab.open()

@@ -20,8 +20,10 @@ const REASONS_IN_WORDS: Readonly<Record<string, string>> = {
   output_full: "out_netdev's queue was full",
   truncated: 'cut by the kernel',
   malformed: 'headers that make no sense',
+  unsupported_offload: 'offloads that out_netdev cannot be told of',
   refused: 'refused by the kernel',
   count_reached: 'beyond --count',
+  stopped: 'still waiting for out_netdev at the end',
 }
 
 /** The reasons that dropped frames, most frames first. */
