@@ -115,6 +115,11 @@ impl Packet {
         14 + 4 * self.probe.tags.len() + ip + transport.header_length()
     }
 
+    /// The shortest UDP frame with a record, in bytes.
+    pub fn shortest_udp(&self) -> usize {
+        self.overhead(Transport::Udp) + RECORD_LENGTH
+    }
+
     /// A UDP frame of `size` bytes in all, with the number `sequence`.
     ///
     /// # Panics

@@ -52,27 +52,30 @@ pub fn tc(arguments: &str) -> Result<String> {
     run("tc", &arguments.split_whitespace().collect::<Vec<_>>())
 }
 
-/// Sets an interface up, and waits until frames can be sent into it, and into its peer if it is a veth.
+/// Sets an interface up, and waits until frames can be sent into it; into its peer too, if it is a veth.
 ///
 /// # Errors
 /// ENODEV when there is none of that name, EPERM without CAP_NET_ADMIN; the same for all changes below.
 pub fn set_up(name: &str) -> Result<()> {
     set_flag_up(name, LinkFlags::Up)?;
-    let link = wait_until_usable(&named(name), name)?;
-    if let Some(peer) = attribute(&link, |attribute| match attribute {
+    let peer = attribute(&describe(name)?, |attribute| match attribute {
         LinkAttribute::Link(peer) if *peer != 0 => Some(*peer),
         _ => None,
-    }) {
+    });
+    if let Some(peer) = peer {
         let mut message = LinkMessage::default();
         message.header.index = peer;
+        wait_until_usable(&named(name), name)?;
         wait_until_usable(&message, &format!("the peer of {name}"))?;
     }
     Ok(())
 }
 
-/// The kernel gives an interface its queueing discipline some time after its carrier came on, by a work queue;
-/// what is sent before that is lost without a trace. Its operational state tells when that is over.
-fn wait_until_usable(which: &LinkMessage, name: &str) -> Result<LinkMessage> {
+/// Waits for an interface whose carrier comes on after it was set up: a veth when its peer comes up, a bridge with
+/// its first port. The kernel gives it its queueing discipline by a work queue; what is sent before that is lost
+/// without a trace. The operational state tells when that is over. (Interfaces that have a carrier when they are set
+/// up are usable at once, but their operational state may lag a second behind.)
+fn wait_until_usable(which: &LinkMessage, name: &str) -> Result<()> {
     const LONGEST: Duration = Duration::from_secs(2);
     let start = Instant::now();
     let route = Route::open().on("socket(NETLINK_ROUTE)", name)?;
@@ -85,7 +88,7 @@ fn wait_until_usable(which: &LinkMessage, name: &str) -> Result<LinkMessage> {
             matches!(attribute, LinkAttribute::OperState(State::Down | State::LowerLayerDown))
         });
         if !(running && down) {
-            return Ok(link);
+            return Ok(());
         }
         if start.elapsed() > LONGEST {
             return Err(Error::Invalid(format!("{name} is up and has a carrier, but stays unusable")));
@@ -158,7 +161,8 @@ pub fn bridge(name: &str, ports: &[&str]) -> Result<()> {
     for port in ports {
         attach(port, name)?;
     }
-    set_up(name)
+    set_up(name)?;
+    wait_until_usable(&named(name), name)
 }
 
 fn create(name: &str, kind: InfoKind, data: InfoData) -> Result<()> {

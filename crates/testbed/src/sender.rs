@@ -14,9 +14,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::craft::Frame;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::probe::Probe;
 use crate::sys;
+pub(crate) use crate::sys::FRAME_MAX;
 use crate::vnet::{self, VnetHeader};
 
 /// How a sender sends.
@@ -196,52 +197,53 @@ impl Sender {
     where
         F: FnMut(u64, &mut dyn FnMut(&VnetHeader, &[u8]) -> io::Result<()>) -> io::Result<()>,
     {
-        // Without it the sleeps are longer, and the spinning at their end takes over.
-        let _ = sys::set_fine_timer_slack();
-        let start = Instant::now();
-        let mut sent = Sent { first: realtime(), ..Sent::default() };
-        for index in 0..count {
-            wait_until(start + pace.due(index), stop);
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-            let (mut before, mut after) = (0, 0);
-            let result = each(index, &mut |header, frame| {
-                before = if stamps { realtime() } else { 0 };
-                let result = self.send(header, frame);
-                after = if stamps { realtime() } else { 0 };
-                result
-            });
-            match result {
-                Ok(()) => sent.frames += 1,
-                Err(error) => {
-                    sent.refused += 1;
-                    sent.last_errno = error.raw_os_error();
-                }
-            }
-            if stamps {
-                sent.stamps.push(Stamp { index, before, after });
-            }
-        }
-        sent.last = realtime();
-        sent
+        paced(pace, count, stamps, stop, |index, clock| {
+            each(index, &mut |header, frame| clock(&mut || self.send(header, frame)))
+        })
     }
 
     /// The interface it sends into.
     pub fn name(&self) -> &str {
         &self.name
     }
+}
 
-    /// Fails when this sender has no virtio-net headers, which a frame with such a header needs.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`].
-    pub fn require_vnet_header(&self) -> Result<()> {
-        if self.options.vnet_header {
-            return Ok(());
+/// Runs `each` for `count` frames at a pace. It is called with a frame's index and a function that runs the system
+/// call and takes the time around it.
+pub(crate) fn paced<F>(pace: Pace, count: u64, stamps: bool, stop: &AtomicBool, mut each: F) -> Sent
+where
+    F: FnMut(u64, &mut dyn FnMut(&mut dyn FnMut() -> io::Result<()>) -> io::Result<()>) -> io::Result<()>,
+{
+    // Without it the sleeps are longer, and the spinning at their end takes over.
+    let _ = sys::set_fine_timer_slack();
+    let now = || if stamps { realtime() } else { 0 };
+    let start = Instant::now();
+    let mut sent = Sent { first: realtime(), ..Sent::default() };
+    for index in 0..count {
+        wait_until(start + pace.due(index), stop);
+        if stop.load(Ordering::Relaxed) {
+            break;
         }
-        Err(Error::Invalid(format!("the sender into {} has no virtio-net headers", self.name)))
+        let (mut before, mut after) = (0, 0);
+        let result = each(index, &mut |send| {
+            before = now();
+            let result = send();
+            after = now();
+            result
+        });
+        match result {
+            Ok(()) => sent.frames += 1,
+            Err(error) => {
+                sent.refused += 1;
+                sent.last_errno = error.raw_os_error();
+            }
+        }
+        if stamps {
+            sent.stamps.push(Stamp { index, before, after });
+        }
     }
+    sent.last = realtime();
+    sent
 }
 
 /// Sleeps until shortly before the time, in parts short enough to notice `stop`, and spins for the rest.

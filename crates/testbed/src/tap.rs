@@ -1,6 +1,7 @@
 //! A TAP device, seen from the guest's side: what the host sends into the interface is read here, and what is
 //! written here arrives at the host.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -208,6 +209,14 @@ impl Tap {
     /// # Errors
     /// EIO when the interface is down, EINVAL when the kernel does not accept the header.
     pub fn write(&self, frame: &Frame) -> Result<()> {
+        self.try_write(frame).on("write", &self.name)
+    }
+
+    /// [`Self::write`], with what the kernel says and no more.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn try_write(&self, frame: &Frame) -> io::Result<()> {
         self.write_bytes(&frame.header, &frame.bytes)
     }
 
@@ -216,13 +225,14 @@ impl Tap {
     /// # Errors
     /// As [`Self::write`].
     pub fn write_plain(&self, frame: &[u8]) -> Result<()> {
-        self.write_bytes(&VnetHeader::default(), frame)
+        self.write_bytes(&VnetHeader::default(), frame).on("write", &self.name)
     }
 
-    fn write_bytes(&self, header: &VnetHeader, frame: &[u8]) -> Result<()> {
+    fn write_bytes(&self, header: &VnetHeader, frame: &[u8]) -> io::Result<()> {
         let mut bytes = self.options.vnet_header.map(|length| header.to_bytes(length)).unwrap_or_default();
         bytes.extend(frame);
-        rustix::io::write(&self.queues[0], &bytes).on("write", &self.name).map(drop)
+        rustix::io::write(&self.queues[0], &bytes)?;
+        Ok(())
     }
 }
 
