@@ -160,10 +160,12 @@ class Run {
         printer.record('event', { event: 'run_state', running, status, cause }, timeNs)
         return
       }
-      case 'vm_event':
-        printer.detail(`VM event ${event.name}`)
-        printer.record('event', { event: 'vm_event', name: event.name }, event.timeNs)
+      case 'vm_event': {
+        const status = statusIn(event.data)
+        printer.detail(`VM event ${event.name}${status === undefined ? '' : ` (${status})`}`)
+        printer.record('event', { event: 'vm_event', name: event.name, status }, event.timeNs)
         return
+      }
       case 'lost':
         printer.warning(`monitor lost: ${event.reason}; the gate stays as it is, trying again`, nowNs())
         printer.record('event', { event: 'monitor_lost', message: event.reason })
@@ -277,6 +279,12 @@ function shownName(given: string, netdev: string): string {
 function vmState(running: boolean, status: string): string {
   if (running) return 'VM running'
   return status === 'stopped' ? 'VM stopped' : `VM stopped (${status})`
+}
+
+/** The `status` in the data of MIGRATION and its like. */
+function statusIn(data: unknown): string | undefined {
+  const status = (data as { status?: unknown } | null | undefined)?.status
+  return typeof status === 'string' ? status : undefined
 }
 
 /** What --wait waits for while a netdev is looked up; a lost monitor is tried again by itself. */
