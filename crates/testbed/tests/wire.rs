@@ -221,3 +221,26 @@ fn a_frame_read_by_hand_has_its_header() {
     let read: Vec<Frame> = guest.read_all(SILENCE).expect("one comes");
     assert_eq!(read, [frame]);
 }
+
+#[test]
+fn a_guest_knows_when_its_tap_was_deleted() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let guest = Reader::on_tap(tap("tapA", &TapOptions::default()));
+    assert_eq!(guest.failure(), None);
+    link::delete("tapA").expect("deleted");
+    guest.wait_until(SOON, |_| false);
+    assert!(guest.failure().is_some_and(|failure| failure.contains("tapA")));
+}
+
+#[test]
+fn a_guest_can_be_read_by_hand_again() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let guest = Reader::on_tap(tap("tapA", &TapOptions::default()));
+    let sender = Sender::open("tapA").expect("a sender");
+    sender.send_probes(&Probe::default(), 60, 0..1).expect("it is sent");
+    guest.wait_for(1, SOON);
+    let guest = guest.into_tap().expect("it read a TAP");
+    sender.send_probes(&Probe::default(), 60, 1..2).expect("it is sent");
+    let frame = guest.read(SOON).expect("it is there").expect("one comes");
+    assert_eq!(frame.bytes, Probe::default().build(1, 60));
+}
