@@ -5,8 +5,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 
@@ -88,12 +88,16 @@ impl LinkWatch {
             }
             for message in messages(&self.buffer) {
                 match message {
-                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link))
+                        if is_about_the_interface(&link) =>
+                    {
                         if let Some(link) = describe(&link) {
                             on_change(LinkChange::Present(link));
                         }
                     }
-                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
+                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link))
+                        if is_about_the_interface(&link) =>
+                    {
                         if let Some(ifindex) = IfIndex::from_netlink(link.header.index) {
                             on_change(LinkChange::Gone(ifindex));
                         }
@@ -154,6 +158,12 @@ fn messages(datagram: &[u8]) -> impl Iterator<Item = NetlinkPayload<RouteNetlink
         rest = rest.get(aligned..).unwrap_or_default();
         Some(message.payload)
     })
+}
+
+/// Other families tell what is not the interface itself: a bridge announces with AF_BRIDGE and RTM_DELLINK
+/// that it has one port less, while the port lives on.
+fn is_about_the_interface(message: &LinkMessage) -> bool {
+    message.header.interface_family == AddressFamily::Unspec
 }
 
 fn describe(message: &LinkMessage) -> Option<Link> {

@@ -81,7 +81,7 @@ mod tests {
         for good in ["tap0", "a", "vnet0.100", "tap-0123456789a"] {
             assert_eq!(InterfaceName::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", ".", "..", "a/b", "a b", "a:1", "tap0123456789ab", "tap\0"] {
+        for bad in ["", ".", "..", "a/b", "a b", "a:1", "tap0123456789abc", "tap\0"] {
             assert!(InterfaceName::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -75,9 +75,12 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &1_i32)
     }
 
-    /// A kernel timestamp with every frame (SO_TIMESTAMPNS). Takes effect a little later: before bind.
+    /// The kernel's software timestamp with every frame (SO_TIMESTAMPING). It takes effect some milliseconds
+    /// later, unless another socket has it on already; frames before that come without. (SO_TIMESTAMPNS would
+    /// give them the time of reading instead, with nothing to tell the difference.)
     pub fn enable_timestamps(&self) -> Result<(), Errno> {
-        self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)
+        let software = libc::SOF_TIMESTAMPING_SOFTWARE | libc::SOF_TIMESTAMPING_RX_SOFTWARE;
+        self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &software)
     }
 
     /// Marks all that is sent (SO_MARK). CAP_NET_RAW suffices since Linux 5.17, before: CAP_NET_ADMIN.

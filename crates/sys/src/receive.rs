@@ -19,7 +19,7 @@ use crate::packet::{Binding, PacketSocket, bind_by_name, open_for};
 const BATCH: usize = 64;
 /// Room for one: a virtio-net header, and a frame of 64 KiB with its Ethernet header and tags.
 const SLOT: usize = 68 * 1024;
-/// Words of control data: a timestamp (32 bytes) and auxiliary data (40), with room to spare.
+/// Words of control data: timestamps (64 bytes) and auxiliary data (40), with room to spare.
 const CONTROL_WORDS: usize = 16;
 
 /// Asked for frames that wait to be read. A 64-byte frame is charged 832 bytes: about 80 000 of them.
@@ -34,6 +34,8 @@ pub struct Receiver {
     control: Box<[[u64; CONTROL_WORDS]]>,
     iovecs: Box<[iovec]>,
     messages: Box<[mmsghdr]>,
+    /// CLOCK_REALTIME when the socket was bound, in nanoseconds.
+    opened_ns: u64,
     /// Frames of the last call, and how many of them were advanced over.
     received: usize,
     next: usize,
@@ -49,10 +51,11 @@ impl Receiver {
         let socket = open_for(name)?;
         socket.enable_vnet_header().map_err(Error::on("enable PACKET_VNET_HDR", object))?;
         socket.enable_auxdata().map_err(Error::on("enable PACKET_AUXDATA", object))?;
-        socket.enable_timestamps().map_err(Error::on("enable SO_TIMESTAMPNS", object))?;
+        socket.enable_timestamps().map_err(Error::on("enable SO_TIMESTAMPING", object))?;
         socket.attach(filter).map_err(Error::on("attach the capture filter", object))?;
         socket.set_receive_buffer(RECEIVE_BUFFER).map_err(Error::on("size the receive buffer", object))?;
         bind_by_name(&socket, name, Binding::Capture)?;
+        let opened_ns = clock::realtime_ns();
 
         let mut data = vec![0_u8; BATCH * SLOT].into_boxed_slice();
         let mut control = vec![[0_u64; CONTROL_WORDS]; BATCH].into_boxed_slice();
@@ -72,7 +75,7 @@ impl Receiver {
                 mmsghdr { msg_hdr: header, msg_len: 0 }
             })
             .collect();
-        Ok(Self { socket, data, control, iovecs, messages, received: 0, next: 0 })
+        Ok(Self { socket, data, control, iovecs, messages, opened_ns, received: 0, next: 0 })
     }
 
     /// The socket: to poll, to re-bind, to count.
@@ -129,7 +132,9 @@ impl Receiver {
         let (vnet, bytes) = filled.split_first_chunk::<{ VnetHeader::LEN }>()?;
         let control = ControlData::of(&message.msg_hdr, self.control.get(index)?);
         Some(Captured {
-            timestamp_ns: control.timestamp_ns,
+            // The kernel turns stamping on in a work queue of its own: the frames of the first few milliseconds
+            // may have no stamp. They are as old as this capture, never as young as the moment of reading.
+            timestamp_ns: control.timestamp_ns.unwrap_or(self.opened_ns),
             vnet: VnetHeader::from_bytes(*vnet),
             beside: tag_beside(control.aux.tp_status, control.aux.tp_vlan_tci, control.aux.tp_vlan_tpid),
             bytes,
@@ -166,14 +171,15 @@ impl AsFd for Receiver {
 
 /// What came beside a frame.
 struct ControlData {
-    timestamp_ns: u64,
+    /// `None` for a frame that came before the kernel stamped any.
+    timestamp_ns: Option<u64>,
     aux: tpacket_auxdata,
 }
 
 impl ControlData {
     fn of(header: &libc::msghdr, buffer: &[u64; CONTROL_WORDS]) -> Self {
         // SAFETY: a tpacket_auxdata is plain data for which all zeros is a valid value.
-        let mut data = Self { timestamp_ns: 0, aux: unsafe { std::mem::zeroed() } };
+        let mut data = Self { timestamp_ns: None, aux: unsafe { std::mem::zeroed() } };
         debug_assert_eq!(header.msg_control.cast_const().cast(), buffer.as_ptr());
         // SAFETY: msg_control and msg_controllen describe `buffer`, which the kernel filled; the macros
         // stay inside it.
@@ -196,10 +202,11 @@ impl ControlData {
         unsafe {
             let payload = libc::CMSG_DATA(message);
             match ((*message).cmsg_level, (*message).cmsg_type) {
-                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
+                    // The first of three is the software timestamp (struct scm_timestamping).
                     let stamp = payload.cast::<libc::timespec>().read_unaligned();
                     self.timestamp_ns =
-                        clock::join(stamp.tv_sec.cast_unsigned(), stamp.tv_nsec.cast_unsigned());
+                        Some(clock::join(stamp.tv_sec.cast_unsigned(), stamp.tv_nsec.cast_unsigned()));
                 }
                 (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
                     self.aux = payload.cast::<tpacket_auxdata>().read_unaligned();
