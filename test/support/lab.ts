@@ -24,11 +24,15 @@ export class Lab {
   #pid = 0
 
   static async open(): Promise<Lab> {
-    const child = spawn(TESTBED, ['lab'], { stdio: ['pipe', 'pipe', 'inherit'] })
+    // The reason for a skip also goes to stderr, where it would be counted a second time.
+    const child = spawn(TESTBED, ['lab'], { stdio: ['pipe', 'pipe', 'ignore'] })
     const lines = createInterface({ input: child.stdout })
     const first = (await Promise.race([
       once(lines, 'line').then(([line]) => JSON.parse(line)),
       once(child, 'error').then(([error]) => Promise.reject(error)),
+      once(child, 'close').then(() =>
+        Promise.reject(new Error(`${TESTBED} lab ended before its first line`)),
+      ),
     ])) as { ready: boolean; pid: number; skipped?: string }
     if (!first.ready) throw new Unavailable(first.skipped)
     return new Lab(child, lines, first.pid)
