@@ -1,0 +1,157 @@
+//! The benchmark: what forwarding frames from one TAP to another costs, ours against its peers, side by side.
+//!
+//! Times mean nothing on a shared machine; ratios within one round do. So in every round every peer is
+//! measured, one after the other, and what is reported is the median of the rounds' ratios.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`options`] | the command line |
+//! | [`peers`] | the ways to forward, one file each |
+//! | [`traffic`] | the cases, and the host that sends |
+//! | [`rig`] | two TAPs in a namespace, and the guests behind them |
+//! | [`forwarder`] | a running peer in its own process |
+//! | [`measure`] | CPU time, latency, idleness: one sample each |
+//! | [`machine`] | the machine's facts, and what else it does |
+//! | [`cores`] | who runs where |
+//! | [`report`] | samples to ratios to a table |
+//! | [`figures`] | medians and quantiles |
+//! | [`calendar`] | when |
+//! | [`sys`] | the only unsafe code |
+
+#![deny(unsafe_code)]
+// A command answers on its standard output; the child process says that it is ready there.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod calendar;
+mod cores;
+mod error;
+mod figures;
+mod forwarder;
+mod machine;
+mod measure;
+mod options;
+mod peers;
+mod report;
+mod rig;
+mod sys;
+mod traffic;
+
+use std::fs;
+use std::num::NonZeroU64;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cores::{Core, Cores};
+use error::{Context, Error, Result};
+use measure::Bench;
+use options::{IDLE, LATENCY, Options, USAGE};
+use peers::Way;
+use report::{Run, Samples};
+use rig::Rig;
+
+/// Where runs are kept, from the directory of this package.
+const RUNS: &str = "runs";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words[..] {
+        ["--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        [forwarder::COMMAND, peer, input, output] => forward(peer, input, output),
+        _ => Options::parse(&arguments).and_then(|options| bench(&options)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The child process of a peer.
+fn forward(peer: &str, input: &str, output: &str) -> Result<()> {
+    match peers::find(peer).map(|peer| &peer.way) {
+        Some(Way::Child(start)) => forwarder::serve(*start, input, output),
+        Some(Way::Nothing) | None => Err(Error::new(format!("'{peer}' has no process"))),
+    }
+}
+
+fn bench(options: &Options) -> Result<()> {
+    let cores = Cores::of_this_process()?;
+    let _namespace = rig::enter_namespace()?;
+    let rig = Rig::build()?;
+    cores.run_on(Core::Sender)?;
+    // Sleeps end when they should, not up to 50 microseconds later.
+    rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).on("PR_SET_TIMERSLACK", "the sender")?;
+
+    let (cpu_time, latency_time, idle_time) =
+        if options.quick { (250, 600, 1_000) } else { (1_200, 2_500, 5_000) };
+    let bench = Bench {
+        rig: &rig,
+        cores: &cores,
+        cpu_time: Duration::from_millis(cpu_time),
+        latency_time: Duration::from_millis(latency_time),
+        idle_time: Duration::from_millis(idle_time),
+    };
+    let started = calendar::Moment::now();
+    let load_averages_before = machine::load_averages()?;
+    let samples = measure_all(&bench, options)?;
+    let run = Run {
+        format: 1,
+        started: started.iso(),
+        mode: if options.quick { "quick" } else { "full" },
+        rounds: options.rounds,
+        machine: machine::Facts::gather(&cores)?,
+        load_averages_before,
+        load_averages_after: machine::load_averages()?,
+        summary: samples.summarize(),
+        samples,
+    };
+    print!("{}", run.to_markdown());
+    if options.save {
+        let name = save(&run, started)?;
+        println!("\nsaved as bench/{RUNS}/{name}.md and .json");
+    }
+    Ok(())
+}
+
+fn measure_all(bench: &Bench<'_>, options: &Options) -> Result<Samples> {
+    let mut samples = Samples::default();
+    for round in 1..=options.rounds {
+        machine::wait_for_quiet(options.quiet_within)?;
+        eprintln!("round {round} of {}", options.rounds);
+        for case in options.cpu_cases() {
+            for peer in options.peers_in(case) {
+                samples.cpu.push(bench.cpu(round, case, peer)?);
+            }
+        }
+        if options.wants_case(LATENCY) {
+            for peer in options.peers().filter(|peer| peer.forwards()) {
+                samples.latency.push(bench.latency(round, peer)?);
+            }
+        }
+    }
+    // Idleness does not vary from round to round; once is enough.
+    if options.wants_case(IDLE) {
+        for peer in options.peers() {
+            samples.idle.push(bench.idle(options.rounds, peer)?);
+        }
+    }
+    Ok(samples)
+}
+
+fn save(run: &Run, started: calendar::Moment) -> Result<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(RUNS);
+    let name = format!("{}-{}", started.file_name(), run.mode);
+    let json = serde_json::to_string_pretty(run).on("writing", "the run as JSON")?;
+    fs::create_dir_all(&directory).on("creating", RUNS)?;
+    for (extension, text) in [("json", json + "\n"), ("md", run.to_markdown())] {
+        fs::write(directory.join(&name).with_extension(extension), text).on("writing", &name)?;
+    }
+    Ok(name)
+}

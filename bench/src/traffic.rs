@@ -1,0 +1,245 @@
+//! The frames of the measurements, and the host that sends them.
+
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::thread::{ClockId, clock_nanosleep_absolute};
+use rustix::time::{Timespec, clock_gettime};
+use tapferry_sys::netdev::{self, InterfaceName};
+use tapferry_sys::packet::{Binding, PacketSocket};
+use tapferry_testbed::craft::Packet;
+use tapferry_testbed::vnet;
+
+use crate::error::{Context, Result};
+use crate::peers;
+
+/// Where the time of sending stands in a frame: behind the Ethernet header.
+pub(crate) const STAMP_OFFSET: usize = 14;
+/// Payload bytes of a segment: what fits an MTU of 1500 beside the headers and TCP's timestamps.
+const SEGMENT: u16 = 1448;
+/// As many as a TAP takes in one frame: beyond 64 KiB with all headers the kernel would cut it up.
+const SEGMENTS: usize = 45;
+/// IEEE 802 local experimental 1.
+const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
+
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A frame of so many bytes.
+    Plain(usize),
+    /// TCP over IPv4, [`SEGMENTS`] of [`SEGMENT`] bytes in one.
+    Gso,
+}
+
+/// What is sent, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Case {
+    /// As in tables and on the command line.
+    pub(crate) name: &'static str,
+    /// For people.
+    pub(crate) about: &'static str,
+    pub(crate) kind: Kind,
+    /// Frames a second.
+    pub(crate) rate: u32,
+    /// Frames sent in one go; 1: evenly spaced.
+    pub(crate) burst: u32,
+    /// Also measured in quick mode.
+    pub(crate) quick: bool,
+}
+
+/// The cases in which CPU time is measured.
+pub(crate) const CPU_CASES: &[Case] = &[
+    burst("64-burst", "64 bytes, 100 kpps in bursts of 32", 64, true),
+    burst("512-burst", "512 bytes, 100 kpps in bursts of 32", 512, false),
+    burst("1514-burst", "1514 bytes, 100 kpps in bursts of 32", 1514, true),
+    even("64-even", "64 bytes, 40 kpps evenly spaced", 64, true),
+    even("512-even", "512 bytes, 40 kpps evenly spaced", 512, false),
+    even("1514-even", "1514 bytes, 40 kpps evenly spaced", 1514, false),
+    Case {
+        name: "gso-burst",
+        about: "64 KiB GSO frames, 4 kpps in bursts of 4",
+        kind: Kind::Gso,
+        rate: 4_000,
+        burst: 4,
+        quick: true,
+    },
+];
+
+/// The case in which latency is measured. Not quite 1000 a second, so that the frames drift through every
+/// phase of a forwarder's millisecond timer instead of meeting always the same one.
+pub(crate) const LATENCY_CASE: Case = Case {
+    name: "latency",
+    about: "64 bytes, 997 frames/s evenly spaced",
+    kind: Kind::Plain(64),
+    rate: 997,
+    burst: 1,
+    quick: true,
+};
+
+const fn burst(name: &'static str, about: &'static str, size: usize, quick: bool) -> Case {
+    Case { name, about, kind: Kind::Plain(size), rate: 100_000, burst: 32, quick }
+}
+
+const fn even(name: &'static str, about: &'static str, size: usize, quick: bool) -> Case {
+    Case { name, about, kind: Kind::Plain(size), rate: 40_000, burst: 1, quick }
+}
+
+impl Case {
+    /// Whom the peers are compared with.
+    pub(crate) fn reference(&self) -> &'static str {
+        match self.kind {
+            Kind::Plain(_) => peers::REFERENCE,
+            Kind::Gso => peers::GSO_REFERENCE,
+        }
+    }
+
+    /// Whether a peer takes part.
+    pub(crate) fn is_for(&self, peer: &peers::Peer) -> bool {
+        peer.joins == peers::Joins::All || self.kind == Kind::Gso
+    }
+
+    /// The frame, behind a virtio-net header where one is needed.
+    fn bytes(&self) -> Vec<u8> {
+        match self.kind {
+            Kind::Plain(size) => {
+                let mut frame = vec![0; size];
+                frame[..6].fill(0xff);
+                frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+                frame[12..14].copy_from_slice(&ETHERTYPE);
+                frame
+            }
+            Kind::Gso => {
+                let frame = Packet::default().tcp_gso(0, SEGMENTS * usize::from(SEGMENT), SEGMENT);
+                [frame.header.to_bytes(vnet::LENGTH_LEGACY), frame.bytes].concat()
+            }
+        }
+    }
+
+    /// Bytes of the frame on the interface.
+    pub(crate) fn frame_length(&self) -> usize {
+        match self.kind {
+            Kind::Plain(size) => size,
+            Kind::Gso => self.bytes().len() - vnet::LENGTH_LEGACY,
+        }
+    }
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sent {
+    pub(crate) frames: u64,
+    /// The sending thread's CPU time in and between the calls of a burst; its waiting is left out.
+    pub(crate) cpu: Duration,
+}
+
+/// A host that sends into an interface.
+pub(crate) struct Host {
+    socket: PacketSocket,
+    bytes: Vec<u8>,
+    case: Case,
+}
+
+impl Host {
+    pub(crate) fn open(interface: &str, case: Case) -> Result<Self> {
+        let name = InterfaceName::new(interface).on("naming", "an interface")?;
+        let socket = PacketSocket::open().on("socket(AF_PACKET)", interface)?;
+        if case.kind == Kind::Gso {
+            socket.enable_vnet_header().on("PACKET_VNET_HDR", interface)?;
+        }
+        let ifindex = netdev::ifindex(&socket, &name).on("SIOCGIFINDEX", interface)?;
+        socket.bind(ifindex, Binding::SendOnly).on("bind", interface)?;
+        Ok(Self { socket, bytes: case.bytes(), case })
+    }
+
+    /// Sends for that long, and measures what it costs the calling thread.
+    pub(crate) fn send_for(&self, duration: Duration) -> Result<Sent> {
+        let mut sent = Sent::default();
+        let start = monotonic();
+        loop {
+            let due = self.due(sent.frames);
+            if due >= duration {
+                return Ok(sent);
+            }
+            // A sleep takes longer than the space between evenly spaced frames.
+            if self.case.burst == 1 {
+                spin_until(start + due);
+            } else {
+                sleep_until(start + due)?;
+            }
+            let before = thread_cpu();
+            for _ in 0..self.case.burst {
+                self.send(&self.bytes)?;
+            }
+            sent.cpu += thread_cpu() - before;
+            sent.frames += u64::from(self.case.burst);
+        }
+    }
+
+    /// Sends for that long frames that bear the time of their sending. The core is free between two frames.
+    pub(crate) fn send_stamped_for(&self, duration: Duration) -> Result<u64> {
+        let mut frame = self.bytes.clone();
+        let start = monotonic();
+        let mut frames = 0;
+        loop {
+            let due = self.due(frames);
+            if due >= duration {
+                return Ok(frames);
+            }
+            sleep_until(start + due)?;
+            let now = nanoseconds(monotonic()).to_ne_bytes();
+            frame[STAMP_OFFSET..STAMP_OFFSET + now.len()].copy_from_slice(&now);
+            self.send(&frame)?;
+            frames += 1;
+        }
+    }
+
+    fn due(&self, frame: u64) -> Duration {
+        Duration::from_nanos(frame * 1_000_000_000 / u64::from(self.case.rate))
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<()> {
+        loop {
+            match rustix::io::write(&self.socket, bytes) {
+                Err(Errno::AGAIN) => {
+                    poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], None).on("poll", "the sender")?;
+                }
+                result => return result.map(drop).on("send", "the sender"),
+            }
+        }
+    }
+}
+
+/// CLOCK_MONOTONIC.
+pub(crate) fn monotonic() -> Duration {
+    to_duration(clock_gettime(rustix::time::ClockId::Monotonic))
+}
+
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn thread_cpu() -> Duration {
+    to_duration(clock_gettime(rustix::time::ClockId::ThreadCPUTime))
+}
+
+fn to_duration(time: Timespec) -> Duration {
+    // The kernel never says a negative time for these clocks.
+    Duration::try_from(time).unwrap_or_default()
+}
+
+fn spin_until(due: Duration) {
+    while monotonic() < due {
+        std::hint::spin_loop();
+    }
+}
+
+fn sleep_until(due: Duration) -> Result<()> {
+    let due = Timespec::try_from(due).on("sleeping", "a time beyond the kernel's range")?;
+    loop {
+        match clock_nanosleep_absolute(ClockId::Monotonic, &due) {
+            Err(Errno::INTR) => {}
+            result => return result.on("clock_nanosleep", "the sender"),
+        }
+    }
+}
