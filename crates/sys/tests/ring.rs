@@ -209,7 +209,8 @@ fn a_stalled_reader_uses_up_a_block_for_each_lonely_frame() {
     let seen = ring.rest();
     let counts = ring.socket().take_counts().unwrap();
     assert_eq!((counts.packets, len(&seen) + counts.drops), (20, 20));
-    assert_eq!(len(&seen), 8, "why a ring has hundreds of blocks");
+    // Eight, or a few more where this machine's timer was late and two frames shared a block.
+    assert!((8..16).contains(&len(&seen)), "{}: why a ring has hundreds of blocks", len(&seen));
 }
 
 #[test]
