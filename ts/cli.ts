@@ -2,17 +2,16 @@
  * The command line: argv -> help, version or a command.
  *
  * clipanion picks the command and splits the options; what is wrong is said in our own words, because its
- * messages go to stdout, end with status 1, and repeat the whole usage.
+ * messages go to stdout, end with status 1, and repeat the whole usage. Help does without it, and starts faster.
  */
 
-import { Cli, type Command } from 'clipanion'
-import { RunCommand, runHelp } from './commands/run.ts'
-import { VersionCommand } from './commands/version.ts'
+import type { Command } from 'clipanion'
 import { ExitStatus } from './errors.ts'
 import { explainSyntaxError, unknownCommand } from './options/syntax.ts'
 import { colorsFor } from './output/color.ts'
 import { requestedColor } from './output/failure.ts'
 import { briefHelp, type CommandHelp, fullHelp, overview } from './output/help.ts'
+import { runHelp } from './run/help.ts'
 
 /** What the help lists. */
 const HELPS: readonly CommandHelp[] = [runHelp]
@@ -23,7 +22,8 @@ export async function runCommandLine(argv: readonly string[]): Promise<ExitStatu
     process.stdout.write(help)
     return ExitStatus.Done
   }
-  return (await parse(argv).execute()) as ExitStatus
+  const command = await parse(argv)
+  return (await command.execute()) as ExitStatus
 }
 
 /** The text for `-h` or `--help` anywhere on the line, whatever else is wrong on it. */
@@ -36,12 +36,12 @@ function helpFor(argv: readonly string[]): string | undefined {
   return asked === '-h' ? briefHelp(command, colors) : fullHelp(command, colors)
 }
 
-function parse(argv: readonly string[]): Command {
+async function parse(argv: readonly string[]): Promise<Command> {
   const commandNames = [...HELPS.map(({ name }) => name), '--version']
   if (argv[0] === undefined || !commandNames.includes(argv[0])) throw unknownCommand(argv[0], HELPS)
-  const cli = Cli.from([RunCommand, VersionCommand], { binaryName: 'tapferry', enableColors: false })
+  const { buildCli } = await import('./commands/index.ts')
   try {
-    return cli.process([...argv])
+    return buildCli().process([...argv])
   } catch (error) {
     throw explainSyntaxError(error, argv[0], HELPS)
   }

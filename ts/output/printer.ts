@@ -5,6 +5,7 @@
  * something that happened carry its local time, except under journald, which has its own.
  */
 
+import type { ChalkInstance } from 'chalk'
 import type { TapferryError } from '../errors.ts'
 import { type ColorMode, colorsFor } from './color.ts'
 import { formatRfc3339, formatTimeOfDay, nowNs } from './format.ts'
@@ -26,30 +27,21 @@ export type RecordFields = Readonly<Record<string, string | number | boolean | u
 
 export class Printer {
   readonly json: boolean
+  readonly stdoutColors: ChalkInstance
+  readonly stderrColors: ChalkInstance
   readonly #level: Level
-  readonly #colors
   readonly #withTime = process.env['JOURNAL_STREAM'] === undefined
 
   constructor(options: PrinterOptions) {
     this.json = options.json
     this.#level = options.level
-    this.#colors = {
-      stdout: colorsFor(process.stdout, options.color),
-      stderr: colorsFor(process.stderr, options.color),
-    }
+    this.stdoutColors = colorsFor(process.stdout, options.color)
+    this.stderrColors = colorsFor(process.stderr, options.color)
   }
 
-  /** Data on stdout, formatted with its colours. */
-  data(format: (colors: Printer['stdoutColors']) => string): void {
-    process.stdout.write(format(this.#colors.stdout))
-  }
-
-  get stdoutColors() {
-    return this.#colors.stdout
-  }
-
-  get stderrColors() {
-    return this.#colors.stderr
+  /** Data on stdout, as it is. */
+  data(text: string): void {
+    process.stdout.write(text)
   }
 
   /** With --json, one object on a line of stdout; without, nothing. */
