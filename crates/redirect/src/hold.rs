@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use tapferry_frame::ethernet::VlanTag;
 use tapferry_frame::vnet::VnetHeader;
 use tapferry_sys::Captured;
+use tapferry_sys::pages::Pages;
 
 #[derive(Debug)]
 struct Held {
@@ -23,8 +24,8 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct Hold {
     capacity: usize,
-    /// Empty until the first frame comes and after [`Hold::release_memory`].
-    arena: Box<[u8]>,
+    /// None until the first frame comes and after [`Hold::release_memory`].
+    arena: Option<Pages>,
     frames: VecDeque<Held>,
     /// Where the next frame goes, unless it has to go to the start.
     end: usize,
@@ -34,7 +35,7 @@ pub(crate) struct Hold {
 impl Hold {
     /// A queue for frames of `capacity` bytes together.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, arena: Box::default(), frames: VecDeque::new(), end: 0, bytes: 0 }
+        Self { capacity, arena: None, frames: VecDeque::new(), end: 0, bytes: 0 }
     }
 
     /// Frames held.
@@ -71,8 +72,8 @@ impl Hold {
         if len > self.capacity {
             return 1;
         }
-        if self.arena.is_empty() {
-            self.arena = vec![0; self.capacity].into_boxed_slice();
+        if self.arena.is_none() {
+            self.arena = Pages::zeroed(self.capacity).ok();
         }
         let mut evicted = 0;
         let start = loop {
@@ -82,7 +83,9 @@ impl Hold {
             self.advance(1);
             evicted += 1;
         };
-        self.arena[start..start + len].copy_from_slice(frame.bytes);
+        // Without memory for the pre-roll there is no room, as if it were full.
+        let Some(arena) = &mut self.arena else { return evicted + 1 };
+        arena[start..start + len].copy_from_slice(frame.bytes);
         self.end = start + len;
         self.bytes += len;
         self.frames.push_back(Held {
@@ -98,7 +101,7 @@ impl Hold {
 
     /// Gives the memory of an empty queue back.
     pub(crate) fn release_memory(&mut self) {
-        if self.frames.is_empty() && !self.arena.is_empty() {
+        if self.frames.is_empty() && self.arena.is_some() {
             *self = Self::new(self.capacity);
         }
     }
@@ -122,7 +125,7 @@ impl Hold {
             timestamp_ns: held.timestamp_ns,
             vnet: held.vnet,
             beside: held.beside,
-            bytes: &self.arena[held.start..held.start + held.len],
+            bytes: self.arena.as_deref().map_or(&[], |arena| &arena[held.start..held.start + held.len]),
             wire_len: held.wire_len,
         }
     }

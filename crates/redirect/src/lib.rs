@@ -9,7 +9,8 @@
 //! - [`plan`]: what a redirector is to do, validated
 //! - [`redirector`]: the handle: start, steer, ask, stop
 //! - [`worker`]: the thread behind it; the only place where frames move
-//! - [`capture`]: the two ways to capture behind one face
+//! - [`capture`]: a plain socket or a ring, as the traffic calls for, without losing a frame between them
+//! - [`source`]: the two behind one face; [`successor`]: one that is being hooked in; [`traffic`]: when
 //! - [`fate`]: what becomes of one frame
 //! - [`gate`]: status and run state over time, and the judgement of a timestamp
 //! - [`hold`]: frames kept back, bounded in bytes and time
@@ -40,6 +41,9 @@ mod fate;
 mod hold;
 mod outlet;
 mod recent;
+mod source;
+mod successor;
+mod traffic;
 mod worker;
 
 pub use counters::{DropReason, Statistics};

@@ -190,28 +190,31 @@ impl Worker {
                 Some(Token::Clock) => self.follow_clock(),
                 // A ring reports its interface's outage until the error is taken.
                 Some(Token::Capture) if flags.contains(epoll::EventFlags::ERR) => {
-                    self.capture.as_ref().map(|capture| capture.socket().take_error());
+                    self.capture.as_ref().map(Capture::take_error);
                 }
                 Some(Token::Output) => self.unblock(),
                 Some(Token::Capture) | None => {}
             }
         }
         self.pump();
-        Ok(())
+        self.adapt_capture()
     }
 
     /// How long nothing needs to be done unless something happens; `None`: for ever.
     fn timeout(&self) -> Option<Timespec> {
-        let wait = match self.pumped {
-            Pumped::More => Duration::ZERO,
-            Pumped::Blocked => return None,
-            Pumped::Idle => {
-                let oldest = self.hold.front()?.timestamp_ns;
-                let age = Duration::from_nanos(clock::realtime_ns().saturating_sub(oldest));
+        let now = clock::monotonic_ns();
+        let adapt_at = self.capture.as_ref().and_then(|capture| capture.adapt_at(now));
+        let adapt = adapt_at.map(|at| Duration::from_nanos(at.saturating_sub(now)));
+        let frames = match self.pumped {
+            Pumped::More => Some(Duration::ZERO),
+            Pumped::Blocked => None,
+            Pumped::Idle => self.hold.front().map(|oldest| {
+                let age = clock::realtime_ns().saturating_sub(oldest.timestamp_ns);
                 // A millisecond at least: the frames behind the oldest are due soon after it.
-                self.plan.pre_roll.saturating_sub(age).max(Duration::from_millis(1))
-            }
+                self.plan.pre_roll.saturating_sub(Duration::from_nanos(age)).max(Duration::from_millis(1))
+            }),
         };
+        let wait = adapt.into_iter().chain(frames).min()?;
         Timespec::try_from(wait).ok()
     }
 
@@ -271,6 +274,9 @@ impl Worker {
         if self.clock.stepped() {
             self.stepped_at = clock::realtime_ns();
             self.gate.forget_history();
+            if let Some(capture) = &mut self.capture {
+                capture.forget_history();
+            }
             // Their timestamps are of the old clock, and the gate was closed when they came.
             self.drop_held(DropReason::GateClosed);
             self.tell(Event::new(
@@ -364,7 +370,7 @@ impl Worker {
         let name = self.input.name();
         if self.capture.is_none() {
             let filter = Program::capture(self.plan.queue.direction(), self.plan.mark);
-            match Capture::open(name, &filter, self.plan.latency) {
+            match Capture::open(name, filter, self.plan.latency) {
                 Ok(capture) => {
                     epoll::add(&self.epoll, &capture, Token::Capture.data(), epoll::EventFlags::IN)
                         .map_err(Error::on("add to epoll", name.as_str()))?;
@@ -375,22 +381,36 @@ impl Worker {
                 Err(error) => return Err(StartError::at(Role::InNetdev, error)),
             }
         }
-        let Some(capture) = &self.capture else { return Ok(()) };
+        let Some(capture) = &mut self.capture else { return Ok(()) };
         // Only a real network card filters by address; a TAP hands over all that the guest sends.
         let promiscuous = self.plan.queue != Queue::Tx && !self.input.is_tap();
         let bound = capture
             .rebind(ifindex)
-            .and_then(|()| if promiscuous { capture.socket().join_promiscuous(ifindex) } else { Ok(()) });
+            .and_then(|()| if promiscuous { capture.join_promiscuous(ifindex) } else { Ok(()) });
         missing_is_fine(bound.map_err(|errno| {
             StartError::at(Role::InNetdev, Error::new("bind AF_PACKET socket", name.as_str(), errno))
         }))
     }
 
+    /// Lets the capture change its way of capturing, and waits for its new descriptor then.
+    fn adapt_capture(&mut self) -> Result<(), StartError> {
+        let Some(capture) = &mut self.capture else { return Ok(()) };
+        match capture.adapt(clock::monotonic_ns()) {
+            // The old descriptor was closed, and with that has left the epoll instance.
+            Ok(true) => epoll::add(&self.epoll, capture, Token::Capture.data(), epoll::EventFlags::IN)
+                .map_err(|errno| Error::new("add to epoll", self.plan.in_netdev.as_str(), errno).into()),
+            Ok(false) => Ok(()),
+            Err(error) => {
+                self.warn("RING_REFUSED", format!("{error}; capturing goes on without a ring"));
+                Ok(())
+            }
+        }
+    }
+
     /// Takes what the capture still holds, and closes it: nothing is hooked into the interface then.
     fn close_input(&mut self) {
-        let Some(capture) = &self.capture else { return };
-        // Where this is refused the capture is closed with frames in it, which then count as overflow.
-        capture.refuse_more().ok();
+        let Some(capture) = &mut self.capture else { return };
+        capture.refuse_more();
         let deadline = clock::monotonic_ns() + nanos(DRAIN_TIME);
         loop {
             self.account_overflow();
@@ -398,30 +418,34 @@ impl Worker {
                 self.unblock();
             }
             self.pump();
-            let drained = self.capture.as_ref().is_none_or(Capture::is_drained);
-            if drained || clock::monotonic_ns() >= deadline {
+            let Some(capture) = &mut self.capture else { break };
+            capture.adapt(clock::monotonic_ns()).ok();
+            if capture.is_drained() || clock::monotonic_ns() >= deadline {
                 break;
             }
             // The ring hands over its last block when its timer runs out.
             std::thread::sleep(Duration::from_micros(500));
         }
-        self.account_overflow();
         self.abandon_unsent();
-        if let Some(capture) = self.capture.take() {
-            epoll::delete(&self.epoll, &capture).ok();
-        }
+        self.capture = None;
         self.pumped = Pumped::Idle;
     }
 
     /// What the output did not take before the capture is closed is dropped, by name.
     fn abandon_unsent(&mut self) {
-        let Some(capture) = &mut self.capture else { return };
-        while let Ok(true) = capture.fill() {
-            let lengths = capture.frames().map(|frame| wire_bytes(frame.bytes, frame.beside));
-            let (frames, bytes) = lengths.fold((0, 0), |(frames, bytes), len| (frames + 1, bytes + len));
-            self.counters.capture(frames, bytes);
-            self.counters.drop_many(DropReason::Stopped, count(frames));
-            capture.advance(frames);
+        loop {
+            self.account_overflow();
+            let Some(capture) = &mut self.capture else { break };
+            while let Ok(true) = capture.fill() {
+                let lengths = capture.frames().map(|frame| wire_bytes(frame.bytes, frame.beside));
+                let (frames, bytes) = lengths.fold((0, 0), |(frames, bytes), len| (frames + 1, bytes + len));
+                self.counters.capture(frames, bytes);
+                self.counters.drop_many(DropReason::Stopped, count(frames));
+                capture.advance(frames);
+            }
+            if !capture.take_over() {
+                break;
+            }
         }
         // Whether the gate would have opened for them is not going to be known.
         self.drop_held(DropReason::GateClosed);
@@ -698,6 +722,6 @@ fn missing_is_fine(result: Result<(), StartError>) -> Result<(), StartError> {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -9,7 +9,9 @@
 //! - [`ring`]: capture through a TPACKET_V3 ring
 //! - [`receive`]: capture through non-blocking recvmmsg
 //! - [`inject`]: batches through sendmmsg
+//! - [`grace`]: a wait for frames on their way to a capture
 //! - [`link`]: interfaces coming, going and changing, and their counters, by rtnetlink
+//! - [`pages`]: shared memory and large buffers
 //! - [`clock`]: wall-clock time in the unit of the kernel's frame timestamps
 //!
 //! Invariants: descriptors are owned and never leave this crate as bare numbers; a frame handed out
@@ -19,10 +21,12 @@
 pub mod clock;
 pub mod error;
 pub mod filter;
+pub mod grace;
 pub mod inject;
 pub mod link;
 pub mod netdev;
 pub mod packet;
+pub mod pages;
 pub mod receive;
 pub mod ring;
 

@@ -99,12 +99,19 @@ impl PacketSocket {
 
     /// Asks for room for `bytes` of waiting frames, beyond the system's limit where we may.
     pub fn set_receive_buffer(&self, bytes: u32) -> Result<(), Errno> {
-        self.set_buffer(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes)
+        self.force_receive_buffer(bytes).or_else(|_| self.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &bytes))
+    }
+
+    /// Asks for room for `bytes` of waiting frames, beyond net.core.rmem_max: `Errno::PERM` without
+    /// CAP_NET_ADMIN in the initial user namespace.
+    pub fn force_receive_buffer(&self, bytes: u32) -> Result<(), Errno> {
+        self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)
     }
 
     /// Asks for room for `bytes` of frames on their way out, beyond the system's limit where we may.
     pub fn set_send_buffer(&self, bytes: u32) -> Result<(), Errno> {
-        self.set_buffer(libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, bytes)
+        self.set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &bytes)
+            .or_else(|_| self.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &bytes))
     }
 
     /// Promiscuous mode on `ifindex` for as long as this socket lives (PACKET_MR_PROMISC).
@@ -154,12 +161,6 @@ impl PacketSocket {
             )
         };
         if result < 0 { Err(last_errno()) } else { Ok(()) }
-    }
-
-    fn set_buffer(&self, forced: c_int, limited: c_int, bytes: u32) -> Result<(), Errno> {
-        // The forced form needs CAP_NET_ADMIN in the initial user namespace; the other is cut to
-        // net.core.{r,w}mem_max without a word.
-        self.set(libc::SOL_SOCKET, forced, &bytes).or_else(|_| self.set(libc::SOL_SOCKET, limited, &bytes))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::error::{Error, checked};
 use crate::filter::Program;
 use crate::netdev::InterfaceName;
 use crate::packet::{Binding, PacketSocket, bind_by_name, open_for};
+use crate::pages::Pages;
 
 /// Frames of one call.
 const BATCH: usize = 64;
@@ -30,7 +31,7 @@ const RECEIVE_BUFFER: u32 = 64 * 1024 * 1024;
 pub struct Receiver {
     socket: PacketSocket,
     /// `BATCH` slots; pages that no frame reached are never touched.
-    data: Box<[u8]>,
+    data: Pages,
     control: Box<[[u64; CONTROL_WORDS]]>,
     iovecs: Box<[iovec]>,
     messages: Box<[mmsghdr]>,
@@ -41,7 +42,7 @@ pub struct Receiver {
     next: usize,
 }
 
-// SAFETY: the raw pointers inside point into this value's own boxes, which move with it.
+// SAFETY: the raw pointers inside point into this value's own buffers, which do not move with it.
 unsafe impl Send for Receiver {}
 
 impl Receiver {
@@ -54,10 +55,8 @@ impl Receiver {
         socket.enable_timestamps().map_err(Error::on("enable SO_TIMESTAMPING", object))?;
         socket.attach(filter).map_err(Error::on("attach the capture filter", object))?;
         socket.set_receive_buffer(RECEIVE_BUFFER).map_err(Error::on("size the receive buffer", object))?;
-        bind_by_name(&socket, name, Binding::Capture)?;
-        let opened_ns = clock::realtime_ns();
-
-        let mut data = vec![0_u8; BATCH * SLOT].into_boxed_slice();
+        let mut data =
+            Pages::zeroed(BATCH * SLOT).map_err(Error::on("allocate the capture buffers", object))?;
         let mut control = vec![[0_u64; CONTROL_WORDS]; BATCH].into_boxed_slice();
         let mut iovecs: Box<[iovec]> = data
             .chunks_exact_mut(SLOT)
@@ -75,6 +74,8 @@ impl Receiver {
                 mmsghdr { msg_hdr: header, msg_len: 0 }
             })
             .collect();
+        bind_by_name(&socket, name, Binding::Capture)?;
+        let opened_ns = clock::realtime_ns();
         Ok(Self { socket, data, control, iovecs, messages, opened_ns, received: 0, next: 0 })
     }
 

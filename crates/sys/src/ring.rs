@@ -7,12 +7,9 @@
 
 use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use libc::{tpacket_block_desc, tpacket_hdr_v1, tpacket3_hdr};
-use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use tapferry_frame::vnet::VnetHeader;
 
 use crate::captured::{Captured, tag_beside};
@@ -21,6 +18,7 @@ use crate::error::Error;
 use crate::filter::Program;
 use crate::netdev::InterfaceName;
 use crate::packet::{Binding, PacketSocket, bind_by_name, open_for};
+use crate::pages::Mapping;
 
 /// The size of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +88,7 @@ impl Ring {
             .set(libc::SOL_PACKET, libc::PACKET_RX_RING, &request)
             .map_err(Error::on("allocate the capture ring", object))?;
         let memory =
-            Mapping::new(&socket, geometry.bytes()).map_err(Error::on("map the capture ring", object))?;
+            Mapping::shared(&socket, geometry.bytes()).map_err(Error::on("map the capture ring", object))?;
         bind_by_name(&socket, name, Binding::Capture)?;
         Ok(Self { socket, memory, geometry, block: 0, cursor: None })
     }
@@ -148,7 +146,7 @@ impl Ring {
     fn block_start(&self) -> *const u8 {
         let offset = self.block * to_usize(self.geometry.block_bytes);
         // SAFETY: `block` is below `geometry.blocks`, so the block lies inside the mapping.
-        unsafe { self.memory.start.as_ptr().add(offset).cast_const() }
+        unsafe { self.memory.start().add(offset).cast_const() }
     }
 
     fn descriptor(&self) -> *const tpacket_block_desc {
@@ -233,33 +231,6 @@ impl AsFd for Ring {
         self.socket.as_fd()
     }
 }
-
-/// The ring's memory, mapped for as long as this value lives.
-#[derive(Debug)]
-struct Mapping {
-    start: NonNull<u8>,
-    bytes: usize,
-}
-
-impl Mapping {
-    fn new(socket: &PacketSocket, bytes: usize) -> Result<Self, Errno> {
-        // SAFETY: a fresh mapping at an address of the kernel's choice replaces nothing.
-        let start = unsafe {
-            mmap(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, socket, 0)
-        }?;
-        Ok(Self { start: NonNull::new(start.cast()).ok_or(Errno::NOMEM)?, bytes })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and nothing borrows from it any more.
-        unsafe { munmap(self.start.as_ptr().cast(), self.bytes) }.ok();
-    }
-}
-
-// SAFETY: the mapping is plain memory owned by this value; it is not tied to a thread.
-unsafe impl Send for Mapping {}
 
 fn to_usize(value: u32) -> usize {
     // Linux runs tapferry on 64-bit machines, and even 32-bit ones have a usize of 32 bits.

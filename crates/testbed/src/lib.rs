@@ -15,6 +15,7 @@
 //! | [`sender`] | a host that sends into an interface, in bursts or paced |
 //! | [`reader`] | a guest or a host that reads all frames and keeps a [`tally`] |
 //! | [`tally`] | what was seen: counts, ranges of numbers, duplicates, bad checksums |
+//! | [`memory`] | what this process has, for tests of leaks |
 //! | [`lab`] | all of it behind JSON lines, for tests that are not written in Rust |
 //! | [`guest`] | the disk-less image of a real guest for QEMU |
 //!
@@ -41,6 +42,7 @@ pub mod guest;
 pub mod inspect;
 pub mod lab;
 pub mod link;
+pub mod memory;
 pub mod namespace;
 mod netlink;
 pub mod probe;

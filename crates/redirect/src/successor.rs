@@ -1,0 +1,103 @@
+//! A source that is being hooked in beside another, and the waits that make a cut between them exact.
+//!
+//! Opening a ring and waiting for the kernel's grace periods takes tens of milliseconds, in which the old
+//! source must be read on: a thread of its own does the waiting.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+
+use tapferry_sys::filter::Program;
+use tapferry_sys::netdev::{IfIndex, InterfaceName};
+use tapferry_sys::{Errno, Error, grace};
+
+use crate::source::Source;
+use crate::traffic::Move;
+
+/// How far the thread is.
+pub(crate) enum Stage {
+    /// Every frame reaches the new source, too. Now is the time for the cut: see [`Successor::cut`].
+    Hooked(Source),
+    /// Every frame sent before the cut has reached the old source.
+    Passed,
+}
+
+/// The thread that brings a source.
+pub(crate) struct Successor {
+    stages: Receiver<Result<Stage, Error>>,
+    cut: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Successor {
+    /// Begins to open the source that captures what passes `filter`.
+    pub(crate) fn begin(
+        way: Move,
+        name: &InterfaceName,
+        filter: &Program,
+        promiscuous: Option<IfIndex>,
+    ) -> Result<Self, Error> {
+        let (stage, stages) = mpsc::channel();
+        let (cut, cut_made) = mpsc::channel();
+        let (owned, filter) = (name.clone(), filter.clone());
+        let thread = thread::Builder::new()
+            .name("ferry-move".into())
+            .spawn(move || {
+                let hooked = open(way, &owned, &filter, promiscuous).map(|source| {
+                    grace::period();
+                    Stage::Hooked(source)
+                });
+                // A capture that was closed meanwhile hears nothing, and the source is closed again.
+                let told = stage.send(hooked).is_ok();
+                if told && cut_made.recv().is_ok() {
+                    grace::period();
+                    stage.send(Ok(Stage::Passed)).ok();
+                }
+            })
+            .map_err(|error| {
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
+                Error::new("start a thread", name.as_str(), errno)
+            })?;
+        Ok(Self { stages, cut: Some(cut), thread: Some(thread) })
+    }
+
+    /// The next stage, if it has been reached.
+    pub(crate) fn poll(&self) -> Option<Result<Stage, Error>> {
+        self.stages.try_recv().ok()
+    }
+
+    /// The cut has been made: [`Stage::Passed`] follows.
+    pub(crate) fn cut(&self) {
+        if let Some(cut) = &self.cut {
+            cut.send(()).ok();
+        }
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // Nothing may stay hooked once the capture is closed: the thread sees its channel closed and ends.
+        self.cut = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+fn open(
+    way: Move,
+    name: &InterfaceName,
+    filter: &Program,
+    promiscuous: Option<IfIndex>,
+) -> Result<Source, Error> {
+    let source = match way {
+        Move::ToRing => Source::ring(name, filter)?,
+        Move::ToSocket => Source::socket(name, filter)?,
+    };
+    if let Some(ifindex) = promiscuous {
+        source
+            .packet_socket()
+            .join_promiscuous(ifindex)
+            .map_err(Error::on("enter promiscuous mode", name.as_str()))?;
+    }
+    Ok(source)
+}
