@@ -365,6 +365,20 @@ labTest('a missing monitor has status 4, and --wait waits for it', async (t, lab
   t.is((await running.stop()).status, 0)
 })
 
+labTest('statistics that are asked for too early are printed as soon as there are any', async (t, lab) => {
+  await twoTaps(lab)
+  const directory = await mkdtemp(join(tmpdir(), 'tapferry-run-'))
+  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  const address = join(directory, 'qmp')
+  const running = start(t, lab, ...ENDS, `--qmp=${address}`, '--wait')
+  await running.line(/waiting for the monitor/)
+  running.signal('SIGUSR1')
+  const vm = await QmpSimulator.listen({ address })
+  t.teardown(() => vm.close())
+  await running.line(/^tapferry: statistics: tapA -> tapB/)
+  t.is((await running.stop()).status, 0)
+})
+
 labTest('a monitor that another client holds has status 4 and says so', async (t, lab) => {
   await twoTaps(lab)
   const vm = await simulate(t)

@@ -53,6 +53,8 @@ class Run {
   #names = { input: '', output: '' }
   #startedNs = nowNs()
   #readyEvent: RedirectorEvent | undefined
+  /** Statistics were asked for before there was a redirector to ask. */
+  #statisticsWanted = false
   #finishing = false
 
   constructor(plan: RunPlan, printer: Printer) {
@@ -64,6 +66,7 @@ class Run {
     })
     // An end may come while something else is awaited.
     this.#ended.catch(() => {})
+    onStatisticsRequest(() => void this.#printStatistics('table'))
     stopRequested.addEventListener('abort', () => this.#end('stopped'))
     if (stopRequested.aborted) this.#end('stopped')
   }
@@ -116,7 +119,7 @@ class Run {
     this.#redirector = redirector
     const now = this.#monitor?.running ?? true
     if (now !== running) redirector.setRunState(now)
-    onStatisticsRequest(() => void this.#printStatistics('table'))
+    if (this.#statisticsWanted) void this.#printStatistics('table')
     if (this.#readyEvent !== undefined) await this.#announceReady(this.#readyEvent)
   }
 
@@ -237,6 +240,7 @@ class Run {
   }
 
   async #printStatistics(form: 'line' | 'table'): Promise<void> {
+    this.#statisticsWanted = this.#redirector === undefined
     const statistics = await this.#statistics()
     if (statistics === undefined) return
     const printer = this.#printer
