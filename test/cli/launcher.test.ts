@@ -24,9 +24,12 @@ test('the launcher works through symlinks and from any directory', async t => {
   const directory = await scratch(t)
   await symlink(TAPFERRY, join(directory, 'first'))
   await symlink('first', join(directory, 'second'))
-  const { status, stdout } = await run(join(directory, 'second'), ['--version'], { cwd: directory })
-  t.is(status, 0)
-  t.regex(stdout, /^tapferry \d/)
+  await symlink(join(ROOT, 'bin'), join(directory, 'linked-bin'))
+  for (const launcher of ['second', 'linked-bin/tapferry']) {
+    const { status, stdout } = await run(join(directory, launcher), ['--version'], { cwd: directory })
+    t.is(status, 0, launcher)
+    t.regex(stdout, /^tapferry \d/)
+  }
 })
 
 test('without a bundle the launcher says what to build', async t => {
