@@ -123,8 +123,8 @@ export const runOptions = {
     group: FRAMES,
     brief: 'batches, or each frame at once',
     help: [
-      'balanced: frames in batches, least CPU, about 1 ms of delay.',
-      'low: each frame at once, at about twice the CPU.',
+      'balanced: least CPU; under load frames leave in batches, about 1 ms late.',
+      'low: each frame at once, at more CPU a frame.',
     ],
     parse: choice('balanced', 'low'),
   }),
