@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use tapferry_sys::filter::Program;
 use tapferry_sys::netdev::{IfIndex, InterfaceName};
-use tapferry_sys::packet::{Binding, PacketSocket};
+use tapferry_sys::packet::Binding;
+use tapferry_sys::stamping::Stamping;
 use tapferry_sys::{Captured, Errno, Error, clock};
 
 use crate::counters::Engine;
@@ -46,7 +47,9 @@ pub(crate) struct Capture {
     /// What the kernel had no room for in the source's predecessors, and was not asked for yet.
     overflow: u64,
     /// Only a balanced capture moves.
-    mover: Option<Mover>,
+    traffic: Option<Traffic>,
+    /// Both sources are given the same timestamps, from the first frame on.
+    _stamping: Stamping,
 }
 
 /// A move from one source to another.
@@ -68,24 +71,17 @@ struct Next {
     cut: Option<u64>,
 }
 
-struct Mover {
-    traffic: Traffic,
-    /// Keeps the kernel's frame timestamps on, so that both sources are given the same.
-    _timestamps: PacketSocket,
-}
-
 impl Capture {
     /// Opens a capture of what passes `filter`, in the way that suits `latency`.
     pub(crate) fn open(name: &InterfaceName, filter: Program, latency: Latency) -> Result<Self, Error> {
-        let mover = match latency {
-            Latency::Low => None,
-            Latency::Balanced => Mover::new().map_err(Error::on("create AF_PACKET socket", name.as_str()))?,
-        };
-        // Where a plain socket cannot have a large buffer, a burst would overflow it before a ring is there.
-        let source = match latency {
-            Latency::Balanced if mover.is_none() => Source::ring(name, &filter)?,
-            _ => Source::socket(name, &filter)?,
-        };
+        let stamping = Stamping::start().map_err(Error::on("enable timestamps", name.as_str()))?;
+        let mut source = Source::socket(name, &filter)?;
+        let mut traffic = (latency == Latency::Balanced).then(Traffic::new);
+        if traffic.is_some() && !source.bridges_bursts() {
+            // A burst would overflow it before a ring is there, so there is one from the beginning.
+            source = Source::ring(name, &filter)?;
+            traffic = None;
+        }
         Ok(Self {
             name: name.clone(),
             filter,
@@ -94,7 +90,8 @@ impl Capture {
             moving: Moving::Settled,
             from: 0,
             overflow: 0,
-            mover,
+            traffic,
+            _stamping: stamping,
         })
     }
 
@@ -142,8 +139,8 @@ impl Capture {
     /// Steps over `frames` frames at hand.
     pub(crate) fn advance(&mut self, frames: usize) {
         self.source.advance(frames);
-        if let Some(mover) = &mut self.mover {
-            mover.traffic.note(frames);
+        if let Some(traffic) = &mut self.traffic {
+            traffic.note(frames);
         }
     }
 
@@ -154,7 +151,7 @@ impl Capture {
 
     /// From now on nothing new is captured; what is there already can still be read.
     pub(crate) fn refuse_more(&mut self) {
-        self.mover = None;
+        self.traffic = None;
         // Before the cut the new source has nothing that the old one does not have.
         if matches!(self.moving, Moving::Opening(..)) {
             self.moving = Moving::Settled;
@@ -187,7 +184,7 @@ impl Capture {
         match std::mem::replace(&mut self.moving, Moving::Settled) {
             Moving::Settled => {
                 let engine = self.engine();
-                if let Some(way) = self.mover.as_mut().and_then(|mover| mover.traffic.wanted(engine, now)) {
+                if let Some(way) = self.traffic.as_mut().and_then(|traffic| traffic.wanted(engine, now)) {
                     self.begin(way).or_else(|error| self.stay(error, now))?;
                 }
             }
@@ -226,8 +223,8 @@ impl Capture {
 
     /// When [`Capture::adapt`] wants to be called although nothing happens (CLOCK_MONOTONIC, nanoseconds).
     pub(crate) fn adapt_at(&self, now: u64) -> Option<u64> {
-        match (&self.moving, &self.mover) {
-            (Moving::Settled, Some(mover)) if self.engine() == Engine::Ring => Some(mover.traffic.idle_at()),
+        match (&self.moving, &self.traffic) {
+            (Moving::Settled, Some(traffic)) if self.engine() == Engine::Ring => Some(traffic.idle_at()),
             (Moving::Settled, _) => None,
             _ => Some(now + nanos(LOOK)),
         }
@@ -254,8 +251,8 @@ impl Capture {
 
     /// Goes on as it is for a while. An interface that is gone is no error: its return will be announced.
     fn stay(&mut self, error: Error, now: u64) -> Result<(), Error> {
-        if let Some(mover) = &mut self.mover {
-            mover.traffic.note_refusal(now);
+        if let Some(traffic) = &mut self.traffic {
+            traffic.note_refusal(now);
         }
         if error.errno == Errno::NODEV { Ok(()) } else { Err(error) }
     }
@@ -274,18 +271,6 @@ impl Capture {
 
     fn sources(&self) -> impl Iterator<Item = &Source> {
         std::iter::once(&self.source).chain(self.next().map(|next| &next.source))
-    }
-}
-
-impl Mover {
-    /// `None` where a plain socket cannot have the buffer it needs until a ring is there.
-    fn new() -> Result<Option<Self>, Errno> {
-        let timestamps = PacketSocket::open()?;
-        if timestamps.force_receive_buffer(0).is_err() {
-            return Ok(None);
-        }
-        timestamps.enable_timestamps()?;
-        Ok(Some(Self { traffic: Traffic::new(), _timestamps: timestamps }))
     }
 }
 
@@ -334,7 +319,7 @@ mod tests {
         let handle = namespace.handle();
         let _tap = Tap::create("tapA", &TapOptions::like_qemu()).unwrap();
         let mut capture = open();
-        if capture.mover.is_none() {
+        if capture.traffic.is_none() {
             Skip("SO_RCVBUFFORCE is refused".into()).announce();
             return;
         }

@@ -36,6 +36,14 @@ impl Source {
         Ok(Self { way: Way::Socket(Box::new(Receiver::open(name, filter)?)), delivered: 0, taken: 0 })
     }
 
+    /// Whether it can hold a burst until a ring is there.
+    pub(crate) fn bridges_bursts(&self) -> bool {
+        match &self.way {
+            Way::Ring(_) => true,
+            Way::Socket(receiver) => receiver.has_large_buffer(),
+        }
+    }
+
     pub(crate) fn engine(&self) -> Engine {
         match self.way {
             Way::Ring(_) => Engine::Ring,

@@ -110,13 +110,10 @@ impl Worker {
         let input = Endpoint::new(plan.in_netdev.clone(), links.by_name(&plan.in_netdev)?, now);
         let output = Endpoint::new(plan.out_netdev.clone(), links.by_name(&plan.out_netdev)?, now);
         for (role, endpoint) in [(Role::InNetdev, &input), (Role::OutNetdev, &output)] {
-            let name = endpoint.name().to_string();
             if endpoint.state() == State::Missing && !plan.wait {
-                return Err(StartError::NotFound { role, name });
+                return Err(StartError::NotFound { role, name: endpoint.name().to_string() });
             }
-            if !endpoint.is_ethernet() {
-                return Err(StartError::NotEthernet { role, name });
-            }
+            ethernet(role, endpoint)?;
         }
 
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(on("create an epoll instance"))?;
@@ -251,7 +248,7 @@ impl Worker {
         if was_open && !is_open {
             self.counters.forwarded_late += self.outlet.take_forwarded_since(moment);
         }
-        if self.gate.wants_capture(!self.plan.pre_roll.is_zero()) {
+        if self.wants_capture() {
             self.open_input()?;
         } else {
             self.close_input();
@@ -326,20 +323,24 @@ impl Worker {
     ) -> Result<(), StartError> {
         if let Some(transition) = output {
             if matches!(transition, Transition::Returned(_)) {
+                ethernet(Role::OutNetdev, &self.output)?;
                 self.open_output()?;
             }
             self.tell_transition(Role::OutNetdev, transition);
         }
         if let Some(transition) = input {
-            if matches!(transition, Transition::Returned(_))
-                && self.gate.wants_capture(!self.plan.pre_roll.is_zero())
-            {
+            if matches!(transition, Transition::Returned(_)) {
+                ethernet(Role::InNetdev, &self.input)?;
                 self.open_input()?;
             }
             self.tell_transition(Role::InNetdev, transition);
         }
         self.announce_ready();
         Ok(())
+    }
+
+    fn wants_capture(&self) -> bool {
+        self.gate.wants_capture(!self.plan.pre_roll.is_zero())
     }
 
     /// Opens the output's socket, or binds it anew. Without an interface it waits for one.
@@ -364,7 +365,7 @@ impl Worker {
     /// Opens the capture if the gate wants one, or binds it anew. Without an interface it waits for one.
     fn open_input(&mut self) -> Result<(), StartError> {
         let Some(ifindex) = self.input.ifindex() else { return Ok(()) };
-        if !self.gate.wants_capture(!self.plan.pre_roll.is_zero()) {
+        if !self.wants_capture() {
             return Ok(());
         }
         let name = self.input.name();
@@ -692,6 +693,15 @@ impl Worker {
 
     fn tell(&self, event: Event) {
         (self.observer)(event);
+    }
+}
+
+/// Refuses an interface whose frames have no Ethernet header.
+fn ethernet(role: Role, endpoint: &Endpoint) -> Result<(), StartError> {
+    if endpoint.is_ethernet() {
+        Ok(())
+    } else {
+        Err(StartError::NotEthernet { role, name: endpoint.name().to_string() })
     }
 }
 

@@ -185,3 +185,15 @@ fn what_the_output_loses_behind_our_back_is_shown_beside_the_sum() {
     assert_eq!(statistics.counters.forwarded, 3_000);
     assert_eq!(statistics.lost_at_output, 2_000);
 }
+
+#[test]
+fn an_interface_that_comes_back_without_ethernet_ends_the_redirector_with_its_reason() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let _b = tap("tapB");
+    let running = start(Plan { wait: true, ..plan(Latency::Low) });
+    link::ip("tuntap add dev tapA mode tun").unwrap();
+    running.wait_told(EventKind::Failed, 1);
+    let failure = running.events().into_iter().find(|event| event.kind == EventKind::Failed).unwrap();
+    assert_eq!(failure.code, Some("NETDEV_NOT_ETHERNET"));
+    running.stop();
+}

@@ -12,6 +12,7 @@
 //! - [`grace`]: a wait for frames on their way to a capture
 //! - [`link`]: interfaces coming, going and changing, and their counters, by rtnetlink
 //! - [`pages`]: shared memory and large buffers
+//! - [`stamping`]: the kernel's timestamps, from when on they are made
 //! - [`clock`]: wall-clock time in the unit of the kernel's frame timestamps
 //!
 //! Invariants: descriptors are owned and never leave this crate as bare numbers; a frame handed out
@@ -29,8 +30,10 @@ pub mod packet;
 pub mod pages;
 pub mod receive;
 pub mod ring;
+pub mod stamping;
 
 mod captured;
+mod control;
 
 pub use captured::Captured;
 pub use error::Error;

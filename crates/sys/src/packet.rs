@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use crate::error::{Error, checked, last_errno};
+use crate::error::{Error, checked};
 use crate::filter::Program;
 use crate::netdev::{self, IfIndex, InterfaceName};
+use crate::stamping::SOFTWARE_STAMPS;
 
 /// All protocols, in network byte order as `sll_protocol` wants it.
 const ETH_P_ALL_BE: u16 = narrow(libc::ETH_P_ALL).to_be();
@@ -75,12 +76,11 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &1_i32)
     }
 
-    /// The kernel's software timestamp with every frame (SO_TIMESTAMPING). It takes effect some milliseconds
-    /// later, unless another socket has it on already; frames before that come without. (SO_TIMESTAMPNS would
-    /// give them the time of reading instead, with nothing to tell the difference.)
+    /// The kernel's software timestamp with every frame, once it makes them: see
+    /// [`Stamping`](crate::stamping::Stamping). (SO_TIMESTAMPNS would give a frame that came before the time
+    /// of its reading, with nothing to tell the difference.)
     pub fn enable_timestamps(&self) -> Result<(), Errno> {
-        let software = libc::SOF_TIMESTAMPING_SOFTWARE | libc::SOF_TIMESTAMPING_RX_SOFTWARE;
-        self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &software)
+        self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &SOFTWARE_STAMPS)
     }
 
     /// Marks all that is sent (SO_MARK). CAP_NET_RAW suffices since Linux 5.17, before: CAP_NET_ADMIN.
@@ -99,19 +99,12 @@ impl PacketSocket {
 
     /// Asks for room for `bytes` of waiting frames, beyond the system's limit where we may.
     pub fn set_receive_buffer(&self, bytes: u32) -> Result<(), Errno> {
-        self.force_receive_buffer(bytes).or_else(|_| self.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &bytes))
-    }
-
-    /// Asks for room for `bytes` of waiting frames, beyond net.core.rmem_max: `Errno::PERM` without
-    /// CAP_NET_ADMIN in the initial user namespace.
-    pub fn force_receive_buffer(&self, bytes: u32) -> Result<(), Errno> {
-        self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)
+        self.set_buffer(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes)
     }
 
     /// Asks for room for `bytes` of frames on their way out, beyond the system's limit where we may.
     pub fn set_send_buffer(&self, bytes: u32) -> Result<(), Errno> {
-        self.set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &bytes)
-            .or_else(|_| self.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &bytes))
+        self.set_buffer(libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, bytes)
     }
 
     /// Promiscuous mode on `ifindex` for as long as this socket lives (PACKET_MR_PROMISC).
@@ -150,17 +143,13 @@ impl PacketSocket {
     }
 
     pub(crate) fn set<T>(&self, level: c_int, option: c_int, value: &T) -> Result<(), Errno> {
-        // SAFETY: the pointer and the length are those of one live value; the kernel only reads it.
-        let result = unsafe {
-            libc::setsockopt(
-                self.fd.as_raw_fd(),
-                level,
-                option,
-                std::ptr::from_ref(value).cast::<c_void>(),
-                socklen(size_of::<T>()),
-            )
-        };
-        if result < 0 { Err(last_errno()) } else { Ok(()) }
+        set_option(&self.fd, level, option, value)
+    }
+
+    fn set_buffer(&self, forced: c_int, limited: c_int, bytes: u32) -> Result<(), Errno> {
+        // The forced form needs CAP_NET_ADMIN in the initial user namespace; the other is cut to
+        // net.core.{r,w}mem_max without a word.
+        self.set(libc::SOL_SOCKET, forced, &bytes).or_else(|_| self.set(libc::SOL_SOCKET, limited, &bytes))
     }
 }
 
@@ -183,6 +172,21 @@ pub(crate) fn bind_by_name(
 ) -> Result<(), Error> {
     let ifindex = netdev::ifindex(socket, name).map_err(Error::on("resolve ifindex", name.as_str()))?;
     socket.bind(ifindex, binding).map_err(Error::on("bind AF_PACKET socket", name.as_str()))
+}
+
+/// Sets an option of any socket (setsockopt(2)). `T` must be the type that the option is documented with.
+pub(crate) fn set_option<T>(socket: impl AsFd, level: c_int, option: c_int, value: &T) -> Result<(), Errno> {
+    // SAFETY: the pointer and the length are those of one live value; the kernel only reads it.
+    checked(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            option,
+            std::ptr::from_ref(value).cast::<c_void>(),
+            socklen(size_of::<T>()),
+        )
+    })
+    .map(drop)
 }
 
 pub(crate) fn socklen(bytes: usize) -> libc::socklen_t {

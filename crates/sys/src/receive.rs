@@ -4,12 +4,13 @@
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use libc::{cmsghdr, iovec, mmsghdr, tpacket_auxdata};
+use libc::{iovec, mmsghdr};
 use rustix::io::Errno;
 use tapferry_frame::vnet::VnetHeader;
 
 use crate::captured::{Captured, tag_beside};
 use crate::clock;
+use crate::control::{CONTROL_WORDS, ControlData};
 use crate::error::{Error, checked};
 use crate::filter::Program;
 use crate::netdev::InterfaceName;
@@ -20,8 +21,6 @@ use crate::pages::Pages;
 const BATCH: usize = 64;
 /// Room for one: a virtio-net header, and a frame of 64 KiB with its Ethernet header and tags.
 const SLOT: usize = 68 * 1024;
-/// Words of control data: timestamps (64 bytes) and auxiliary data (40), with room to spare.
-const CONTROL_WORDS: usize = 16;
 
 /// Asked for frames that wait to be read. A 64-byte frame is charged 832 bytes: about 80 000 of them.
 const RECEIVE_BUFFER: u32 = 64 * 1024 * 1024;
@@ -84,6 +83,13 @@ impl Receiver {
         &self.socket
     }
 
+    /// Whether the system granted all the room for waiting frames that was asked for.
+    pub fn has_large_buffer(&self) -> bool {
+        // The kernel doubles what is asked for, to account for its own overhead.
+        let granted = rustix::net::sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(0);
+        u32::try_from(granted).is_ok_and(|granted| granted >= RECEIVE_BUFFER)
+    }
+
     /// Whether a frame is there to be read, receiving the next batch when the last one is done.
     ///
     /// `Errno::INVAL` stands for one frame that was taken from the queue but has offloads that a
@@ -133,8 +139,8 @@ impl Receiver {
         let (vnet, bytes) = filled.split_first_chunk::<{ VnetHeader::LEN }>()?;
         let control = ControlData::of(&message.msg_hdr, self.control.get(index)?);
         Some(Captured {
-            // The kernel turns stamping on in a work queue of its own: the frames of the first few milliseconds
-            // may have no stamp. They are as old as this capture, never as young as the moment of reading.
+            // Without a stamp (see `stamping`) a frame is as old as this capture, never as young as the
+            // moment of reading.
             timestamp_ns: control.timestamp_ns.unwrap_or(self.opened_ns),
             vnet: VnetHeader::from_bytes(*vnet),
             beside: tag_beside(control.aux.tp_status, control.aux.tp_vlan_tci, control.aux.tp_vlan_tpid),
@@ -167,53 +173,5 @@ impl<'a> Iterator for Frames<'a> {
 impl AsFd for Receiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-/// What came beside a frame.
-struct ControlData {
-    /// `None` for a frame that came before the kernel stamped any.
-    timestamp_ns: Option<u64>,
-    aux: tpacket_auxdata,
-}
-
-impl ControlData {
-    fn of(header: &libc::msghdr, buffer: &[u64; CONTROL_WORDS]) -> Self {
-        // SAFETY: a tpacket_auxdata is plain data for which all zeros is a valid value.
-        let mut data = Self { timestamp_ns: None, aux: unsafe { std::mem::zeroed() } };
-        debug_assert_eq!(header.msg_control.cast_const().cast(), buffer.as_ptr());
-        // SAFETY: msg_control and msg_controllen describe `buffer`, which the kernel filled; the macros
-        // stay inside it.
-        let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
-        while let Some(message) = std::ptr::NonNull::new(next) {
-            // SAFETY: the macros return headers that lie wholly inside the buffer.
-            unsafe { data.read(message.as_ptr()) };
-            // SAFETY: as above.
-            next = unsafe { libc::CMSG_NXTHDR(header, message.as_ptr()) };
-        }
-        data
-    }
-
-    /// # Safety
-    ///
-    /// `message` must point to a control message that lies wholly in readable memory.
-    unsafe fn read(&mut self, message: *const cmsghdr) {
-        // SAFETY: by the caller's promise; the kernel writes whole structures of these types, which may
-        // be read unaligned.
-        unsafe {
-            let payload = libc::CMSG_DATA(message);
-            match ((*message).cmsg_level, (*message).cmsg_type) {
-                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
-                    // The first of three is the software timestamp (struct scm_timestamping).
-                    let stamp = payload.cast::<libc::timespec>().read_unaligned();
-                    self.timestamp_ns =
-                        Some(clock::join(stamp.tv_sec.cast_unsigned(), stamp.tv_nsec.cast_unsigned()));
-                }
-                (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
-                    self.aux = payload.cast::<tpacket_auxdata>().read_unaligned();
-                }
-                _ => {}
-            }
-        }
     }
 }
