@@ -39,8 +39,6 @@ const STATUS_BY_PREFIX: readonly (readonly [prefix: string, status: ExitStatus])
   ['MONITOR_PERMISSION', ExitStatus.Permission],
   ['MONITOR_', ExitStatus.Monitor],
   ['QMP_ERROR', ExitStatus.Monitor],
-  ['NETDEV_ID_UNKNOWN', ExitStatus.Interface],
-  ['NETDEV_ID_', ExitStatus.Monitor],
   ['NETDEV_', ExitStatus.Interface],
 ]
 

@@ -116,7 +116,7 @@ test('every code has its documented exit status', t => {
     MONITOR_FROZEN: 4,
     MONITOR_LOST: 4,
     QMP_ERROR: 4,
-    NETDEV_ID_UNRESOLVED: 4,
+    NETDEV_ID_UNRESOLVED: 5,
     NETDEV_ID_UNKNOWN: 5,
     NETDEV_NOT_FOUND: 5,
     NETDEV_NOT_ETHERNET: 5,

@@ -49,6 +49,8 @@ class Run {
   #fail!: (error: TapferryError) => void
   #monitor: Monitor | undefined
   #redirector: Redirector | undefined
+  /** The last change of the VM's run state since the monitor was connected. */
+  #runState: { running: boolean; atNs?: bigint } | undefined
   /** The end points as people know them: `hn0 (tapA)`. */
   #names = { input: '', output: '' }
   #startedNs = nowNs()
@@ -117,8 +119,9 @@ class Run {
       return
     }
     this.#redirector = redirector
-    const now = this.#monitor?.running ?? true
-    if (now !== running) redirector.setRunState(now)
+    // What the VM did while the redirector was starting, with its time: the frames since then count.
+    const missed = this.#runState
+    if (missed !== undefined && missed.running !== running) redirector.setRunState(missed.running, missed.atNs)
     if (this.#statisticsWanted) void this.#printStatistics('table')
     if (this.#readyEvent !== undefined) await this.#announceReady(this.#readyEvent)
   }
@@ -156,6 +159,7 @@ class Run {
     const printer = this.#printer
     switch (event.type) {
       case 'run_state': {
+        this.#runState = event
         this.#redirector?.setRunState(event.running, event.atNs)
         const { running, status, cause } = event
         const timeNs = event.atNs ?? nowNs()
