@@ -137,6 +137,22 @@ fn a_renamed_interface_stays_ours() {
 }
 
 #[test]
+fn when_a_renamed_interface_is_deleted_the_one_that_has_its_name_now_is_taken() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (a, b) = (tap("tapA"), Reader::on_tap(tap("tapB")));
+    let running = start(plan(Latency::Low));
+    link::set_down("tapA").unwrap();
+    link::ip("link set tapA name renamed").unwrap();
+    let _new = Reader::on_tap(tap("tapA"));
+    drop(a);
+    running.wait_told(EventKind::InputBack, 1);
+    flows_again(&running);
+    send("tapA", 0..100);
+    assert_eq!(b.wait_until(PATIENCE, |tally| tally.flow(0).count == 100).ranges(0), [(0, 99)]);
+    running.stop();
+}
+
+#[test]
 fn both_ends_may_be_missing_at_the_start_when_it_is_to_wait() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     for latency in BOTH {

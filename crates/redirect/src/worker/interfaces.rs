@@ -1,0 +1,221 @@
+//! Following both interfaces, and opening and closing what is hooked into them.
+
+use std::time::Duration;
+
+use rustix::event::epoll;
+use tapferry_sys::filter::Program;
+use tapferry_sys::inject::Injector;
+use tapferry_sys::link::{LinkChange, Overrun};
+use tapferry_sys::packet::Binding;
+use tapferry_sys::{Errno, Error, clock};
+
+use super::{Pumped, Token, Worker, nanos};
+use crate::capture::Capture;
+use crate::counters::{DropReason, count};
+use crate::endpoint::{Endpoint, Transition};
+use crate::error::{Role, StartError};
+use crate::fate::wire_bytes;
+use crate::plan::Queue;
+
+/// How long a capture that is being closed may take to hand over what it holds: the ring's timer, even
+/// where it counts in jiffies of 10 ms, and a good part of a second for an output that is stuck.
+const DRAIN_TIME: Duration = Duration::from_millis(250);
+
+impl Worker {
+    pub(super) fn follow_links(&mut self) -> Result<(), StartError> {
+        let mut changes = Vec::new();
+        match self.links.read(|change| changes.push(change)) {
+            Ok(()) => changes.iter().try_for_each(|change| self.follow_link(change)),
+            Err(Overrun) => self.look_again(),
+        }
+    }
+
+    fn follow_link(&mut self, change: &LinkChange) -> Result<(), StartError> {
+        let now = clock::monotonic_ns();
+        let input = self.input.observe(change, now);
+        let output = self.output.observe(change, now);
+        self.follow_transitions(input, output)?;
+        // Ours may have been renamed before it was deleted, and its name been given to another.
+        if [input, output].contains(&Some(Transition::Vanished)) { self.look_again() } else { Ok(()) }
+    }
+
+    /// Looks both interfaces up, when changes were missed.
+    fn look_again(&mut self) -> Result<(), StartError> {
+        let now = clock::monotonic_ns();
+        let mut transitions = [None, None];
+        for (endpoint, transition) in [&mut self.input, &mut self.output].into_iter().zip(&mut transitions) {
+            let same = endpoint.ifindex().map(|ifindex| self.links.by_index(ifindex)).transpose()?.flatten();
+            let link = match same {
+                Some(link) => Some(link),
+                None => self.links.by_name(endpoint.name())?,
+            };
+            *transition = endpoint.update(link, now);
+        }
+        let [input, output] = transitions;
+        self.follow_transitions(input, output)
+    }
+
+    fn follow_transitions(
+        &mut self,
+        input: Option<Transition>,
+        output: Option<Transition>,
+    ) -> Result<(), StartError> {
+        if let Some(transition) = output {
+            if matches!(transition, Transition::Returned(_)) {
+                require_ethernet(Role::OutNetdev, &self.output)?;
+                self.open_output()?;
+            }
+            self.tell_transition(Role::OutNetdev, transition);
+        }
+        if let Some(transition) = input {
+            if matches!(transition, Transition::Returned(_)) {
+                require_ethernet(Role::InNetdev, &self.input)?;
+                self.open_input()?;
+            }
+            self.tell_transition(Role::InNetdev, transition);
+        }
+        self.announce_ready();
+        Ok(())
+    }
+
+    /// Whether an interface is gone between two looks, and its return will be announced.
+    fn may_be_missing(&self, error: &Error) -> bool {
+        error.errno == Errno::NODEV && (self.plan.wait || self.announced_ready)
+    }
+
+    pub(super) fn wants_capture(&self) -> bool {
+        self.gate.wants_capture(!self.plan.pre_roll.is_zero())
+    }
+
+    /// Opens the output's socket, or binds it anew. Without an interface it waits for one.
+    pub(super) fn open_output(&mut self) -> Result<(), StartError> {
+        let Some(ifindex) = self.output.ifindex() else { return Ok(()) };
+        if let Some(injector) = self.outlet.injector() {
+            return missing_is_fine(injector.socket().bind(ifindex, Binding::SendOnly).map_err(|errno| {
+                StartError::at(
+                    Role::OutNetdev,
+                    Error::new("bind AF_PACKET socket", self.output.name().as_str(), errno),
+                )
+            }));
+        }
+        match Injector::open(self.output.name(), self.plan.mark) {
+            Ok(injector) => self.outlet.attach(injector),
+            Err(error) if self.may_be_missing(&error) => {}
+            Err(error) => return Err(StartError::at(Role::OutNetdev, error)),
+        }
+        Ok(())
+    }
+
+    /// Opens the capture if the gate wants one, or binds it anew. Without an interface it waits for one.
+    pub(super) fn open_input(&mut self) -> Result<(), StartError> {
+        let Some(ifindex) = self.input.ifindex() else { return Ok(()) };
+        if !self.wants_capture() {
+            return Ok(());
+        }
+        let name = self.input.name();
+        if self.capture.is_none() {
+            let filter = Program::capture(self.plan.queue.direction(), self.plan.mark);
+            match Capture::open(name, filter, self.plan.latency) {
+                Ok(capture) => {
+                    epoll::add(&self.epoll, &capture, Token::Capture.data(), epoll::EventFlags::IN)
+                        .map_err(Error::on("add to epoll", name.as_str()))?;
+                    self.capture = Some(capture);
+                }
+                Err(error) if self.may_be_missing(&error) => return Ok(()),
+                Err(error) => return Err(StartError::at(Role::InNetdev, error)),
+            }
+        }
+        let Some(capture) = &mut self.capture else { return Ok(()) };
+        // Only a real network card filters by address; a TAP hands over all that the guest sends.
+        let promiscuous = self.plan.queue != Queue::Tx && !self.input.is_tap();
+        let bound = capture
+            .rebind(ifindex)
+            .and_then(|()| if promiscuous { capture.join_promiscuous(ifindex) } else { Ok(()) });
+        missing_is_fine(bound.map_err(|errno| {
+            StartError::at(Role::InNetdev, Error::new("bind AF_PACKET socket", name.as_str(), errno))
+        }))
+    }
+
+    /// Lets the capture change its way of capturing, and waits for its new descriptor then.
+    pub(super) fn adapt_capture(&mut self) -> Result<(), StartError> {
+        let Some(capture) = &mut self.capture else { return Ok(()) };
+        match capture.adapt(clock::monotonic_ns()) {
+            // The old descriptor was closed, and with that has left the epoll instance.
+            Ok(true) => epoll::add(&self.epoll, capture, Token::Capture.data(), epoll::EventFlags::IN)
+                .map_err(|errno| Error::new("add to epoll", self.plan.in_netdev.as_str(), errno).into()),
+            Ok(false) => Ok(()),
+            Err(error) => {
+                self.warn("RING_REFUSED", format!("{error}; capturing goes on without a ring"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes what the capture still holds, and closes it: nothing is hooked into the interface then.
+    pub(super) fn close_input(&mut self) {
+        let Some(capture) = &mut self.capture else { return };
+        capture.refuse_more();
+        let deadline = clock::monotonic_ns() + nanos(DRAIN_TIME);
+        loop {
+            self.account_overflow();
+            if self.pumped == Pumped::Blocked {
+                self.unblock();
+            }
+            self.pump();
+            let Some(capture) = &mut self.capture else { break };
+            capture.adapt(clock::monotonic_ns()).ok();
+            if capture.is_drained() || clock::monotonic_ns() >= deadline {
+                break;
+            }
+            // The ring hands over its last block when its timer runs out.
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        self.abandon_unsent();
+        self.capture = None;
+        self.pumped = Pumped::Idle;
+    }
+
+    /// What the output did not take before the capture is closed is dropped, by name.
+    fn abandon_unsent(&mut self) {
+        loop {
+            self.account_overflow();
+            let Some(capture) = &mut self.capture else { break };
+            while let Ok(true) = capture.fill() {
+                let lengths = capture.frames().map(|frame| wire_bytes(frame.bytes, frame.beside));
+                let (frames, bytes) = lengths.fold((0, 0), |(frames, bytes), len| (frames + 1, bytes + len));
+                self.counters.capture(frames, bytes);
+                self.counters.drop_many(DropReason::Stopped, count(frames));
+                capture.advance(frames);
+            }
+            if !capture.take_over() {
+                break;
+            }
+        }
+        // Whether the gate would have opened for them is not going to be known.
+        self.drop_held(DropReason::GateClosed);
+    }
+
+    pub(super) fn drop_held(&mut self, reason: DropReason) {
+        let held = self.hold.len();
+        self.hold.advance(held);
+        self.hold.release_memory();
+        self.counters.drop_many(reason, count(held));
+    }
+}
+
+/// Refuses an interface whose frames have no Ethernet header.
+pub(super) fn require_ethernet(role: Role, endpoint: &Endpoint) -> Result<(), StartError> {
+    if endpoint.is_ethernet() {
+        Ok(())
+    } else {
+        Err(StartError::NotEthernet { role, name: endpoint.name().to_string() })
+    }
+}
+
+/// An interface that is gone again is not an error: its return will be announced.
+fn missing_is_fine(result: Result<(), StartError>) -> Result<(), StartError> {
+    match result {
+        Err(StartError::NotFound { .. }) => Ok(()),
+        result => result,
+    }
+}
