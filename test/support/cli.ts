@@ -92,14 +92,19 @@ export class Running {
   }
 
   /** Waits until a line on stderr or stdout matches. */
-  async line(pattern: RegExp, timeoutMs = 15_000): Promise<string> {
+  async line(pattern: RegExp, timeoutMs?: number): Promise<string> {
     const find = () => `${this.stderr}\n${this.stdout}`.split('\n').find(line => pattern.test(line))
+    await this.until(() => find() !== undefined, String(pattern), timeoutMs)
+    return find() ?? ''
+  }
+
+  /** Waits until a condition on what it said holds; `what` names it in a failure. */
+  until(condition: () => boolean, what: string, timeoutMs = 15_000): Promise<void> {
     return new Promise((resolve, reject) => {
       const told = () => `stdout:\n${this.stdout}\nstderr:\n${this.stderr}`
-      const fail = (why: string) => settle(() => reject(new Error(`${why} before ${pattern}; ${told()}`)))
+      const fail = (why: string) => settle(() => reject(new Error(`${why} before ${what}; ${told()}`)))
       const check = () => {
-        const line = find()
-        if (line !== undefined) settle(() => resolve(line))
+        if (condition()) settle(resolve)
       }
       const timer = setTimeout(() => fail('time is over'), timeoutMs)
       const settle = (end: () => void) => {

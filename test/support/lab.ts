@@ -10,12 +10,14 @@ import type { Readable, Writable } from 'node:stream'
 import test, { type ExecutionContext } from 'ava'
 import { ROOT } from './cli.ts'
 
-const TESTBED = `${process.env['CARGO_TARGET_DIR'] ?? `${ROOT}target`}/release/testbed`
+/** Where cargo puts what it builds. */
+export const TARGET = process.env['CARGO_TARGET_DIR'] ?? `${ROOT}target`
+export const TESTBED = `${TARGET}/release/testbed`
 
 export type Reply = Record<string, unknown>
 
-/** There can be no namespace here; the test says so and counts as skipped. */
-class Unavailable extends Error {}
+/** What a test needs is not to be had here; its message is the reason for a skip. */
+export class Unavailable extends Error {}
 
 export class Lab {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>
@@ -63,9 +65,13 @@ export class Lab {
     })
   }
 
-  /** A command line that runs in the lab's network namespace, as the process that is started. */
+  /**
+   * A command line that runs in the lab's network namespace, as the process that is started. It ends with its
+   * parent, so that nothing is left of a test that was ended from outside.
+   */
   inside(...command: readonly string[]): [file: string, args: string[]] {
-    return ['nsenter', [`--net=/proc/${this.#pid}/ns/net`, '--', ...command]]
+    const namespace = `--net=/proc/${this.#pid}/ns/net`
+    return ['setpriv', ['--pdeathsig=KILL', '--', 'nsenter', namespace, '--', ...command]]
   }
 
   async close(): Promise<void> {
@@ -78,16 +84,21 @@ export class Lab {
 /** A test in a lab of its own; one at a time, because many at once on few cores tell little about time. */
 export function labTest(title: string, body: (t: ExecutionContext, lab: Lab) => Promise<void>): void {
   test.serial(title, async t => {
-    let lab: Lab
-    try {
-      lab = await Lab.open()
-    } catch (error) {
-      if (!(error instanceof Unavailable)) throw error
-      t.log(`skipped: ${error.message}`)
-      t.pass()
-      return
-    }
+    const lab = await orSkip(t, Lab.open())
+    if (lab === undefined) return
     t.teardown(() => lab.close())
     await body(t, lab)
   })
+}
+
+/** What a test needs, or undefined when it is not to be had: the test has said so then, and counts as skipped. */
+export async function orSkip<T>(t: ExecutionContext, needed: Promise<T>): Promise<T | undefined> {
+  try {
+    return await needed
+  } catch (error) {
+    if (!(error instanceof Unavailable)) throw error
+    t.log(`skipped: ${error.message}`)
+    t.pass()
+    return undefined
+  }
 }

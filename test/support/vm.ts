@@ -1,0 +1,213 @@
+/**
+ * Real VMs: QEMU without hardware acceleration, in a lab, with the guest of crates/guest, which counts the
+ * numbered frames that reach each of its NICs.
+ *
+ * A VM has as many monitors as a test asks for, because each serves one client, and one more for the test.
+ */
+
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Monitor } from '../../ts/monitor/index.ts'
+import { run } from './cli.ts'
+import { Console } from './console.ts'
+import { type Lab, TARGET, TESTBED, Unavailable } from './lab.ts'
+
+const QEMU = 'qemu-system-x86_64'
+
+/** The series of the frames that mark the end of what a NIC is to have received. */
+const MARKER_FLOW = 9_999
+const MARKER_MS = 30_000
+/** Between two questions for what a guest has counted. */
+const POLL_MS = 20
+
+export interface GuestImage {
+  readonly kernel: string
+  readonly initrd: string
+  readonly cmdline: string
+}
+
+/** The numbered frames of one series: crates/testbed/src/tally.rs. */
+export interface Flow {
+  readonly count: number
+  readonly ranges: readonly (readonly [first: number, last: number])[]
+  readonly duplicates: number
+  readonly outOfOrder: number
+  readonly damaged: number
+}
+
+/** What a NIC has received: crates/testbed/src/tally.rs. */
+export interface Tally {
+  readonly flows: Readonly<Record<string, Flow>>
+  readonly stream: Readonly<Record<'segments' | 'bytes' | 'jumps' | 'damaged', number>>
+  readonly other: number
+  readonly badChecksum: number
+  readonly tooLong: number
+  readonly lostByReader: number
+}
+
+export interface VmOptions {
+  readonly name: string
+  /** Netdev ids and their TAPs; the guest has them as eth0, eth1 and so on. */
+  readonly netdevs: Readonly<Record<string, string>>
+  /** How many monitors there are beside the test's own. */
+  readonly monitors?: number
+  /** Queues of each netdev; the VM has as many processors, because a guest uses one queue for each. */
+  readonly queues?: number
+  /** -S: it waits for `cont`. */
+  readonly paused?: boolean
+  /** Without an image the firmware finds nothing to boot, which is running enough for a monitor. */
+  readonly image?: GuestImage
+}
+
+/** When the VM stopped or went on, as its events say: CLOCK_REALTIME, ns. */
+export interface RunStateChange {
+  readonly running: boolean
+  readonly atNs: bigint
+}
+
+/** The guest's image; cargo and the testbed build it in a moment when nothing has changed. */
+export async function guestImage(): Promise<GuestImage> {
+  if (spawnSync(QEMU, ['--version'], { stdio: 'ignore' }).status !== 0) {
+    throw new Unavailable(`${QEMU} is not installed`)
+  }
+  const { status, stdout, stderr } = await run(TESTBED, ['guest-image', '--out', `${TARGET}/guest-image`])
+  if (status === 3) throw new Unavailable(stderr.trim())
+  if (status !== 0) throw new Error(`testbed guest-image: ${stderr}`)
+  return JSON.parse(stdout) as GuestImage
+}
+
+export class Vm {
+  /** The sockets of the monitors that were asked for. */
+  readonly monitors: readonly string[]
+  /** STOP and RESUME so far. */
+  readonly changes: RunStateChange[] = []
+  readonly console: Console
+  /** Resolves when QEMU has ended. */
+  readonly ended: Promise<unknown>
+  readonly #process: ChildProcessByStdio<Writable, Readable, Readable>
+  readonly #control: Monitor
+  readonly #lab: Lab
+  readonly #taps: readonly string[]
+  #markers = 0
+
+  /** Starts QEMU. When this resolves its monitors are there; the guest may still boot. */
+  static async start(lab: Lab, directory: string, options: VmOptions): Promise<Vm> {
+    const socket = (name: string) => join(directory, `${options.name}-${name}`)
+    const control = socket('control')
+    const monitors = Array.from({ length: options.monitors ?? 1 }, (_, index) => socket(`qmp${index}`))
+    const [file, args] = lab.inside(QEMU, ...machine(options), ...[control, ...monitors].flatMap(monitor))
+    const child = spawn(file, args, { stdio: 'pipe' })
+    let complaints = ''
+    child.stderr.on('data', data => {
+      complaints += data
+    })
+    const ended = once(child, 'close')
+    const early = new AbortController()
+    ended.then(
+      () => early.abort(new Error(`QEMU ended: ${complaints}`)),
+      error => early.abort(error),
+    )
+    try {
+      const connection = await Monitor.connect({ address: control, wait: true, signal: early.signal })
+      return new Vm(child, ended, connection, lab, monitors, Object.values(options.netdevs))
+    } catch (error) {
+      child.kill('SIGKILL')
+      throw error
+    }
+  }
+
+  private constructor(
+    child: ChildProcessByStdio<Writable, Readable, Readable>,
+    ended: Promise<unknown>,
+    control: Monitor,
+    lab: Lab,
+    monitors: readonly string[],
+    taps: readonly string[],
+  ) {
+    this.#process = child
+    this.#control = control
+    this.#lab = lab
+    this.#taps = taps
+    this.ended = ended
+    this.monitors = monitors
+    this.console = new Console(child.stdin, child.stdout)
+    control.onEvent(event => {
+      if (event.type !== 'run_state' || event.atNs === undefined) return
+      this.changes.push({ running: event.running, atNs: event.atNs })
+    })
+  }
+
+  /** QMP over the test's own monitor: resolves with the reply, when the events before it have been heard. */
+  command(name: 'stop' | 'cont' | 'system_reset' | 'quit'): Promise<unknown> {
+    return this.#control.command(name)
+  }
+
+  /** kill -9 for QEMU, or nothing when it has ended. */
+  async kill(): Promise<void> {
+    await this.#control.close()
+    this.#process.kill('SIGKILL')
+    await this.ended
+  }
+
+  /** What each NIC has received so far. */
+  async report(): Promise<Readonly<Record<string, Tally>>> {
+    const { nics } = await this.console.ask('report', 'report')
+    return nics as Readonly<Record<string, Tally>>
+  }
+
+  /**
+   * What each of the NICs has received, all of it: a last frame goes into its TAP, whose queue keeps the
+   * order, and is waited for. Whoever sends into the TAP must have ended.
+   */
+  async received(...nics: readonly string[]): Promise<Tally[]> {
+    this.#markers += 1
+    const number = this.#markers
+    for (const nic of nics) {
+      const netdev = this.#taps[Number(nic.slice('eth'.length))]
+      await this.#lab.ask('send', { netdev, flow: MARKER_FLOW, first: number })
+    }
+    const deadline = performance.now() + MARKER_MS
+    for (;;) {
+      const report = await this.report()
+      const tallies = nics.flatMap(nic => report[nic] ?? [])
+      if (tallies.length < nics.length) throw new Error(`the guest's NICs are ${Object.keys(report)}`)
+      if (tallies.every(tally => hasNumber(tally.flows[MARKER_FLOW], number))) return tallies
+      if (performance.now() > deadline) {
+        throw new Error(`the last frame did not reach the guest: ${JSON.stringify(tallies)}`)
+      }
+      await sleep(POLL_MS)
+    }
+  }
+}
+
+function hasNumber(flow: Flow | undefined, number: number): boolean {
+  return flow?.ranges.some(([first, last]) => first <= number && number <= last) ?? false
+}
+
+function machine(options: VmOptions): string[] {
+  const { image, netdevs, queues = 1, paused = false } = options
+  const guest =
+    image === undefined
+      ? []
+      : ['-kernel', image.kernel, '-initrd', image.initrd, '-append', image.cmdline, '-serial', 'stdio']
+  const several = queues > 1 ? `,queues=${queues}` : ''
+  const vectors = queues > 1 ? `,mq=on,vectors=${2 * queues + 2}` : ''
+  return [
+    ...['-accel', 'tcg', '-M', 'q35', '-m', '128', '-nodefaults', '-display', 'none'],
+    ...['-smp', String(queues)],
+    ...(paused ? ['-S'] : []),
+    ...Object.entries(netdevs).flatMap(([id, tap], index) => [
+      ...['-netdev', `tap,id=${id},ifname=${tap},script=no,downscript=no${several}`],
+      // In the order of their addresses the guest names them. An option ROM would only take time.
+      ...['-device', `virtio-net-pci,netdev=${id},addr=0x${(index + 4).toString(16)},romfile=${vectors}`],
+    ]),
+    ...guest,
+  ]
+}
+
+function monitor(path: string): string[] {
+  return ['-qmp', `unix:${path},server=on,wait=off`]
+}
