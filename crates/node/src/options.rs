@@ -21,9 +21,9 @@ pub enum QueueName {
 /// `balanced`: least work per frame; `low`: least delay.
 #[napi(string_enum = "lowercase")]
 pub enum LatencyName {
-    /// A ring that hands over a block a millisecond.
+    /// A plain socket for few frames, a ring for many.
     Balanced,
-    /// A wake-up a frame.
+    /// Always a plain socket.
     Low,
 }
 

@@ -40,9 +40,10 @@ impl Queue {
 /// What matters more: work per frame or time per frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Latency {
-    /// A ring that hands over a block a millisecond: least work, about half a millisecond of delay.
+    /// Least work: a plain socket while frames are few, and a ring, with about half a millisecond of delay,
+    /// while they are many.
     Balanced,
-    /// A wake-up per frame: tens of microseconds of delay, about twice the work.
+    /// Least delay: always a plain socket, tens of microseconds, about twice the work under load.
     Low,
 }
 
