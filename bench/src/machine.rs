@@ -51,28 +51,36 @@ pub(crate) fn load_averages() -> Result<String> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     at: Instant,
-    busy: Duration,
-    softirq: Duration,
+    times: Times,
     timer_softirqs: u64,
+}
+
+/// CPU times of all cores together, since the start of the machine or between two moments. The kernel counts
+/// them in ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Everything that ran.
+    pub(crate) busy: Duration,
+    /// Part of it in softirqs and interrupts; a sample of the kernel's tick, so only long runs show it.
+    pub(crate) softirq: Duration,
+    /// What the hypervisor gave to others while something here wanted to run.
+    pub(crate) stolen: Duration,
 }
 
 /// What happened between two moments.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Elapsed {
     pub(crate) wall: Duration,
-    /// CPU time of everything on all cores.
-    pub(crate) busy: Duration,
-    /// Part of it in softirqs and interrupts; sampled by the kernel's tick, so only long runs show it.
-    pub(crate) softirq: Duration,
+    pub(crate) times: Times,
     /// How often a timer's softirq ran (TIMER and HRTIMER): exact, and the trace of a ring's own timer.
     pub(crate) timer_softirqs: u64,
 }
 
 impl Moment {
     pub(crate) fn now() -> Result<Self> {
-        let (busy, softirq) = parse_stat(&read("/proc/stat")?);
+        let times = parse_stat(&read("/proc/stat")?);
         let timer_softirqs = parse_softirqs(&read("/proc/softirqs")?);
-        Ok(Self { at: Instant::now(), busy, softirq, timer_softirqs })
+        Ok(Self { at: Instant::now(), times, timer_softirqs })
     }
 
     /// From this moment until now.
@@ -80,23 +88,25 @@ impl Moment {
         let now = Self::now()?;
         Ok(Elapsed {
             wall: now.at - self.at,
-            busy: now.busy.saturating_sub(self.busy),
-            softirq: now.softirq.saturating_sub(self.softirq),
+            times: Times {
+                busy: now.times.busy.saturating_sub(self.times.busy),
+                softirq: now.times.softirq.saturating_sub(self.times.softirq),
+                stolen: now.times.stolen.saturating_sub(self.times.stolen),
+            },
             timer_softirqs: now.timer_softirqs.saturating_sub(self.timer_softirqs),
         })
     }
 }
 
-/// Waits until others use less than a tenth of a core for two seconds, but not longer than `patience`.
-pub(crate) fn wait_for_quiet(patience: Duration) -> Result<()> {
-    const LOOK: Duration = Duration::from_secs(2);
+/// Waits until nobody else uses the machine, but not beyond `deadline`.
+pub(crate) fn wait_for_quiet(deadline: Instant) -> Result<()> {
+    const LOOK: Duration = Duration::from_secs(1);
     const QUIET: f64 = 0.1;
-    let start = Instant::now();
-    while start.elapsed() + LOOK <= patience {
+    while Instant::now() < deadline {
         let before = Moment::now()?;
         std::thread::sleep(LOOK);
-        let elapsed = before.elapsed()?;
-        if elapsed.busy.as_secs_f64() < QUIET * elapsed.wall.as_secs_f64() {
+        let Elapsed { wall, times, .. } = before.elapsed()?;
+        if (times.busy + times.stolen).as_secs_f64() < QUIET * wall.as_secs_f64() {
             break;
         }
     }
@@ -107,13 +117,12 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(path).on("reading", path)
 }
 
-/// Busy time and softirq time of the line for all CPUs (proc(5)): user, nice, system, idle, iowait, irq,
-/// softirq, and what the hypervisor gave to others.
-fn parse_stat(stat: &str) -> (Duration, Duration) {
+/// The line for all CPUs (proc(5)): user, nice, system, idle, iowait, irq, softirq, steal.
+fn parse_stat(stat: &str) -> Times {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu ")).unwrap_or("");
     let ticks: Vec<u32> = line.split_ascii_whitespace().map(|word| word.parse().unwrap_or(0)).collect();
     let time = |fields: &[usize]| TICK * fields.iter().filter_map(|field| ticks.get(*field)).sum::<u32>();
-    (time(&[0, 1, 2, 5, 6]), time(&[5, 6]))
+    Times { busy: time(&[0, 1, 2, 5, 6]), softirq: time(&[5, 6]), stolen: time(&[7]) }
 }
 
 fn parse_softirqs(softirqs: &str) -> u64 {
@@ -133,7 +142,8 @@ mod tests {
     #[test]
     fn busy_is_everything_but_idle_waiting_and_stolen() {
         let stat = "cpu  100 1 20 9000 50 2 4 700 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n";
-        assert_eq!(parse_stat(stat), (Duration::from_millis(1270), Duration::from_millis(60)));
+        let [busy, softirq, stolen] = [1270, 60, 7000].map(Duration::from_millis);
+        assert_eq!(parse_stat(stat), Times { busy, softirq, stolen });
     }
 
     #[test]

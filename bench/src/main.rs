@@ -40,13 +40,13 @@ use std::fs;
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cores::{Core, Cores};
 use error::{Context, Error, Result};
-use measure::Bench;
+use measure::{Background, Bench};
 use options::{IDLE, LATENCY, Options, USAGE};
-use peers::Way;
+use peers::{Peer, Way};
 use report::{Run, Samples};
 use rig::Rig;
 
@@ -122,27 +122,69 @@ fn bench(options: &Options) -> Result<()> {
 
 fn measure_all(bench: &Bench<'_>, options: &Options) -> Result<Samples> {
     let mut samples = Samples::default();
+    let mut patience = Patience::new(options.quiet_within);
     for round in 1..=options.rounds {
-        machine::wait_for_quiet(options.quiet_within)?;
         eprintln!("round {round} of {}", options.rounds);
         for case in options.cpu_cases() {
-            for peer in options.peers_in(case) {
-                samples.cpu.push(bench.cpu(round, case, peer)?);
-            }
+            samples.cpu.extend(patience.measure(options.peers_in(case), |peer| {
+                let sample = bench.cpu(round, case, peer)?;
+                Ok((sample.background, sample))
+            })?);
         }
         if options.wants_case(LATENCY) {
-            for peer in options.peers().filter(|peer| peer.forwards()) {
-                samples.latency.push(bench.latency(round, peer)?);
-            }
+            let forwarding = options.peers().filter(|peer| peer.forwards());
+            samples.latency.extend(patience.measure(forwarding, |peer| {
+                let sample = bench.latency(round, peer)?;
+                Ok((sample.background, sample))
+            })?);
         }
     }
     // Idleness does not vary from round to round; once is enough.
     if options.wants_case(IDLE) {
-        for peer in options.peers() {
-            samples.idle.push(bench.idle(options.rounds, peer)?);
+        samples.idle = patience.measure(options.peers(), |peer| {
+            let sample = bench.idle(options.rounds, peer)?;
+            Ok((sample.background, sample))
+        })?;
+    }
+    samples.repeated = patience.repeated;
+    Ok(samples)
+}
+
+/// Measures while the machine is left to us, as long as there is time to wait for that.
+struct Patience {
+    deadline: Instant,
+    /// Measurements of all peers that were disturbed and done again.
+    repeated: u32,
+}
+
+impl Patience {
+    fn new(patience: Duration) -> Self {
+        Self { deadline: Instant::now() + patience, repeated: 0 }
+    }
+
+    /// One sample of each peer, one right after the other; all again when one of them was disturbed.
+    fn measure<T>(
+        &mut self,
+        peers: impl Iterator<Item = &'static Peer>,
+        mut sample: impl FnMut(&Peer) -> Result<(Background, T)>,
+    ) -> Result<Vec<T>> {
+        let peers: Vec<&Peer> = peers.collect();
+        loop {
+            machine::wait_for_quiet(self.deadline)?;
+            let mut samples = Vec::new();
+            for peer in &peers {
+                let (background, sample) = sample(peer)?;
+                if !background.is_calm() && Instant::now() < self.deadline {
+                    break;
+                }
+                samples.push(sample);
+            }
+            if samples.len() == peers.len() {
+                return Ok(samples);
+            }
+            self.repeated += 1;
         }
     }
-    Ok(samples)
 }
 
 fn save(run: &Run, started: calendar::Moment) -> Result<String> {

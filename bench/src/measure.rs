@@ -74,6 +74,8 @@ pub(crate) struct IdleSample {
 pub(crate) struct Background {
     /// Cores kept busy by anything but the benchmark. About: the kernel counts that in ticks.
     pub(crate) others_cores: f64,
+    /// Cores that the hypervisor gave to others while we wanted them. About, as above.
+    pub(crate) stolen_cores: f64,
     /// Time in interrupts and softirqs, of everybody, in ms a second. About, as above.
     pub(crate) softirq_ms_per_s: f64,
     /// Timer softirqs a second, of everybody. Exact.
@@ -81,11 +83,18 @@ pub(crate) struct Background {
 }
 
 impl Background {
+    /// Whether the machine was left to the benchmark, but for a fifth of a core.
+    pub(crate) fn is_calm(&self) -> bool {
+        const CALM: f64 = 0.2;
+        self.others_cores + self.stolen_cores < CALM
+    }
+
     fn new(elapsed: &Elapsed, ours: Duration) -> Self {
         let seconds = elapsed.wall.as_secs_f64();
         Self {
-            others_cores: elapsed.busy.saturating_sub(ours).as_secs_f64() / seconds,
-            softirq_ms_per_s: elapsed.softirq.as_secs_f64() * 1e3 / seconds,
+            others_cores: elapsed.times.busy.saturating_sub(ours).as_secs_f64() / seconds,
+            stolen_cores: elapsed.times.stolen.as_secs_f64() / seconds,
+            softirq_ms_per_s: elapsed.times.softirq.as_secs_f64() * 1e3 / seconds,
             timer_softirqs_per_s: float(elapsed.timer_softirqs) / seconds,
         }
     }

@@ -15,7 +15,8 @@ usage: npm run bench -- [--quick] [--rounds=N] [--peer=NAME]... [--case=NAME]...
 --peer=NAME     only this peer and those it is compared with; may be repeated
 --case=NAME     only this case, or latency, or idle; may be repeated
 --quiet-within=SECONDS
-                before each round wait so long for others to leave the machine idle, then go on anyway
+                wait for others to leave the machine idle, and repeat what they disturbed; after that
+                time measure anyway
 --save          save the run even if it is not a whole one; a whole one always is
 ";
 

@@ -34,6 +34,8 @@ pub(crate) struct Samples {
     pub(crate) cpu: Vec<CpuSample>,
     pub(crate) latency: Vec<LatencySample>,
     pub(crate) idle: Vec<IdleSample>,
+    /// Measurements of all peers in a case that were disturbed by others and done again.
+    pub(crate) repeated: u32,
 }
 
 /// What it says.
@@ -42,6 +44,10 @@ pub(crate) struct Samples {
 pub(crate) struct Summary {
     /// Cores kept busy by others, over all samples.
     others_cores: Option<Spread>,
+    /// Cores that the hypervisor gave to others, over all samples.
+    stolen_cores: Option<Spread>,
+    /// Part of the samples in which these two were less than a fifth of a core.
+    calm_share: f64,
     cpu: Vec<CpuRow>,
     latency: Vec<LatencyRow>,
     idle: Vec<IdleRow>,
@@ -98,6 +104,11 @@ impl Samples {
             CPU_CASES.iter().flat_map(|case| forwarding().filter_map(|peer| self.cpu_row(case, peer.name)));
         Summary {
             others_cores: Spread::of(self.backgrounds().map(|background| background.others_cores)),
+            stolen_cores: Spread::of(self.backgrounds().map(|background| background.stolen_cores)),
+            calm_share: share(
+                count(self.backgrounds().filter(|background| background.is_calm())),
+                count(self.backgrounds()),
+            ),
             cpu: cases.collect(),
             latency: forwarding().filter_map(|peer| self.latency_row(peer.name)).collect(),
             idle: forwarding().filter_map(|peer| self.idle_row(peer.name)).collect(),
@@ -188,8 +199,12 @@ impl Samples {
     }
 }
 
-fn share(lost: u64, frames: u64) -> f64 {
-    if frames == 0 { 0.0 } else { float(lost) / float(frames) }
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { float(part) / float(whole) }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u64 {
+    u64::try_from(items.count()).unwrap_or(u64::MAX)
 }
 
 impl Run {
@@ -209,9 +224,21 @@ impl Run {
             "- load averages before: {}, after: {}",
             self.load_averages_before, self.load_averages_after
         )?;
-        if let Some(others) = self.summary.others_cores {
-            writeln!(out, "- others kept {} cores busy meanwhile", show(others, 2))?;
+        if let (Some(others), Some(stolen)) = (self.summary.others_cores, self.summary.stolen_cores) {
+            writeln!(
+                out,
+                "- meanwhile others here kept {} cores busy, and the hypervisor took {} cores away",
+                show(others, 2),
+                show(stolen, 2)
+            )?;
         }
+        writeln!(
+            out,
+            "- {:.0} % of the samples were calm (together less than 0.2 cores); {} measurements were repeated \
+             because they were not",
+            self.summary.calm_share * 100.0,
+            self.samples.repeated
+        )?;
         writeln!(
             out,
             "\nMedian over the rounds [least .. most]. Ratios compare within one round; \
