@@ -9,7 +9,7 @@ use crate::error::{Context, Result};
 
 pub(crate) const BALANCED: Peer = Peer {
     name: "balanced",
-    about: "tapferry --latency=balanced: a TPACKET_V3 ring and sendmmsg",
+    about: "tapferry --latency=balanced: a TPACKET_V3 ring while frames come fast, else as low",
     way: Way::Child(start_balanced),
     joins: Joins::All,
 };
