@@ -49,7 +49,7 @@ export class Child {
     }
     this.ended.then(
       end => gone(`ended (${end})`),
-      error => gone(error.message),
+      error => gone(`does not start: ${error.message}`),
     )
   }
 
