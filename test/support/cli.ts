@@ -59,6 +59,9 @@ export function records(stdout: string): Record<string, unknown>[] {
     .map(line => JSON.parse(line) as Record<string, unknown>)
 }
 
+/** It ends within a second of being asked to; here the machine may be busy with other things. */
+const STOP_MS = 20_000
+
 /** A tapferry that runs until it is told to stop. */
 export class Running {
   readonly #child: ChildProcessByStdio<null, Readable, Readable>
@@ -130,9 +133,12 @@ export class Running {
     return this.#finished
   }
 
-  /** Asks it to stop, and waits. Does nothing to one that has ended. */
+  /** Asks it to stop, and waits. Does nothing to one that has ended. One that does not end is killed. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Finished> {
     this.signal(signal)
-    return this.#finished
+    const timer = setTimeout(() => this.signal('SIGKILL'), STOP_MS)
+    const finished = await this.#finished
+    clearTimeout(timer)
+    return finished
   }
 }

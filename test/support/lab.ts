@@ -14,6 +14,9 @@ import { ROOT } from './cli.ts'
 export const TARGET = process.env['CARGO_TARGET_DIR'] ?? `${ROOT}target`
 export const TESTBED = `${TARGET}/release/testbed`
 
+/** Longer than anything that a test asks for takes. */
+const ANSWER_MS = 60_000
+
 export type Reply = Record<string, unknown>
 
 /** What a test needs is not to be had here; its message is the reason for a skip. */
@@ -59,9 +62,18 @@ export class Lab {
   ask(op: string, fields: Readonly<Record<string, unknown>> = {}): Promise<Reply> {
     this.#lastId += 1
     const id = this.#lastId
+    const request = JSON.stringify({ id, op, ...fields })
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject })
-      this.#child.stdin.write(`${JSON.stringify({ id, op, ...fields })}\n`)
+      const late = () => reject(new Error(`the lab has not answered for ${ANSWER_MS / 1000} s: ${request}`))
+      const timer = setTimeout(late, ANSWER_MS)
+      const answered = <A extends unknown[]>(settle: (...args: A) => void) => {
+        return (...args: A) => {
+          clearTimeout(timer)
+          settle(...args)
+        }
+      }
+      this.#pending.set(id, { resolve: answered(resolve), reject: answered(reject) })
+      this.#child.stdin.write(`${request}\n`)
     })
   }
 

@@ -211,3 +211,15 @@ export function exactly(
   t.deepEqual(tally?.flows[flow] ?? nothing, { ...nothing, count, ranges })
   t.is(tally?.lostByReader, 0, 'the guest has counted all that reached it')
 }
+
+/** The numbers of a series that the guest has, none of them twice and all in order. */
+export function passedOnce(t: ExecutionContext, tally: Tally, flow: number): ReadonlySet<number> {
+  const { ranges = [], ...rest } = tally.flows[flow] ?? {}
+  t.like(rest, { duplicates: 0, outOfOrder: 0, damaged: 0 })
+  t.is(tally.lostByReader, 0)
+  return new Set(ranges.flatMap(([first, last]) => range(first, last)))
+}
+
+function range(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => first + index)
+}
