@@ -237,6 +237,8 @@ impl Capture {
                 self.overflow += self.source.take_overflow();
                 self.source = next.source;
                 self.from = next.cut.unwrap_or(0);
+                // What it brought is not known yet: until then it would seem drained.
+                self.overflow += self.source.take_overflow();
                 true
             }
             Moving::Settled | Moving::Opening(..) => false,
@@ -311,6 +313,34 @@ mod tests {
             }
             capture.advance(numbers.len());
         }
+    }
+
+    /// Moves the capture to a ring as far as the cut.
+    fn overlapping(capture: &mut Capture) {
+        capture.begin(Move::ToRing).unwrap();
+        while !matches!(capture.moving, Moving::Overlapping(..)) {
+            capture.adapt(clock::monotonic_ns()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_capture_that_is_closed_while_it_moves_still_brings_what_came_after_the_cut() {
+        let Some(_namespace) = Namespace::enter_or_skip() else { return };
+        let _tap = Tap::create("tapA", &TapOptions::like_qemu()).unwrap();
+        let mut capture = open();
+        let sender = Sender::open("tapA").unwrap();
+        sender.send_probes(&Probe::default(), 64, 0..10).unwrap();
+        overlapping(&mut capture);
+        sender.send_probes(&Probe::default(), 64, 10..20).unwrap();
+
+        let mut seen = BTreeMap::new();
+        capture.refuse_more();
+        while !capture.is_drained() {
+            capture.take_overflow();
+            take(&mut capture, &mut seen);
+            capture.adapt(clock::monotonic_ns()).unwrap();
+        }
+        assert_eq!(seen, (0..20).map(|number| (number, 1)).collect());
     }
 
     #[test]
