@@ -21,7 +21,7 @@ impl Failure {
         Self::new(
             "SYSTEM",
             &"the redirector's thread ended unexpectedly",
-            &"Please report this, with what stands above.",
+            &"please report this, with what stands above",
         )
     }
 

@@ -72,17 +72,17 @@ impl TryFrom<RedirectorOptions> for Plan {
 
     fn try_from(options: RedirectorOptions) -> Result<Self, Failure> {
         let names = Plan::new(&options.in_netdev, &options.out_netdev).map_err(|error| {
-            Failure::new("NETDEV_NAME_INVALID", &error, &"See `ip link` for the names there are.")
+            Failure::new("NETDEV_NAME_INVALID", &error, &"see `ip link` for the names there are")
         })?;
         let count = options.count.map(u64::try_from).transpose().map_err(|_| {
             Failure::new(
                 "INVALID_OPTIONS",
                 &"count must not be negative",
-                &"Leave it out to forward every frame.",
+                &"leave it out to forward every frame",
             )
         })?;
         let pre_roll_bytes = usize::try_from(options.pre_roll_bytes).map_err(|_| {
-            Failure::new("INVALID_OPTIONS", &"pre-roll bytes exceed this machine's memory", &"Give fewer.")
+            Failure::new("INVALID_OPTIONS", &"pre-roll bytes exceed this machine's memory", &"give fewer")
         })?;
         Ok(Plan {
             queue: match options.queue {

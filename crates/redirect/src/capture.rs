@@ -5,9 +5,9 @@
 //! on a socket, moves to a ring when frames come fast, and back when they have ceased.
 //!
 //! ```text
-//! Settled --> Opening --> Overlapping --> Draining --> Settled
-//!             both are    the cut is      the old one
-//!             hooked      made            runs dry
+//! Settled --> Opening --> Trailing --> Settled
+//!             both are    the cut is made: the new source is read,
+//!             hooked      and of the old one what was sent before
 //! ```
 //!
 //! Moving loses nothing and takes nothing twice: for a while both sources are hooked, and a moment in that
@@ -41,9 +41,11 @@ pub(crate) struct Capture {
     /// The interface, if it is to be in promiscuous mode for as long as this is open.
     promiscuous: Option<IfIndex>,
     source: Source,
-    moving: Moving,
-    /// Frames stamped before belong to the source's predecessor (nanoseconds since 1970).
+    /// Frames of the source stamped before belong to its predecessor (nanoseconds since 1970).
     from: u64,
+    moving: Moving,
+    /// Which source the frames at hand are of.
+    at_hand: AtHand,
     /// What the kernel had no room for in the source's predecessors, and was not asked for yet.
     overflow: u64,
     /// Only a balanced capture moves.
@@ -57,18 +59,22 @@ enum Moving {
     Settled,
     /// The new source is on its way; the interface may have come back under another number meanwhile.
     Opening(Successor, Option<IfIndex>),
-    /// Both are hooked and the cut is made.
-    Overlapping(Successor, Next),
-    /// The old source takes no more.
-    Draining(Next),
+    /// The cut is made. The old source may still be given frames from before it.
+    Trailing(Predecessor),
 }
 
-/// The source that takes over.
-struct Next {
+struct Predecessor {
     source: Source,
-    /// Frames stamped from here on are its own (nanoseconds since 1970); `None` after a step of the clock:
-    /// what each source has is its own.
-    cut: Option<u64>,
+    /// Frames stamped from here on are the successor's (nanoseconds since 1970).
+    until: u64,
+    /// Waits for the grace period after the cut; `None` when that is over and the source takes no more.
+    passing: Option<Successor>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AtHand {
+    Predecessor,
+    Source,
 }
 
 impl Capture {
@@ -87,8 +93,9 @@ impl Capture {
             filter,
             promiscuous: None,
             source,
-            moving: Moving::Settled,
             from: 0,
+            moving: Moving::Settled,
+            at_hand: AtHand::Source,
             overflow: 0,
             traffic,
             _stamping: stamping,
@@ -122,23 +129,32 @@ impl Capture {
 
     /// Whether a frame is there. `Errno::INVAL`: one was, but cannot be read; it counts as taken.
     pub(crate) fn fill(&mut self) -> Result<bool, Errno> {
-        while self.source.fill()? {
-            match self.source.frames().next() {
-                Some(frame) if !self.is_ours(frame.timestamp_ns) => self.source.advance(1),
-                _ => return Ok(true),
+        if let Moving::Trailing(Predecessor { source, until, .. }) = &mut self.moving {
+            self.at_hand = AtHand::Predecessor;
+            if source.fill_with(|timestamp| timestamp < *until)? {
+                return Ok(true);
             }
         }
-        Ok(false)
+        self.at_hand = AtHand::Source;
+        let from = self.from;
+        self.source.fill_with(|timestamp| timestamp >= from)
     }
 
     /// Frames at hand that were not advanced over, up to one that is left to the other source.
     pub(crate) fn frames(&self) -> impl Iterator<Item = Captured<'_>> {
-        self.source.frames().take_while(|frame| self.is_ours(frame.timestamp_ns))
+        let (source, ours) = match (&self.moving, self.at_hand) {
+            (Moving::Trailing(old), AtHand::Predecessor) => (&old.source, 0..old.until),
+            _ => (&self.source, self.from..u64::MAX),
+        };
+        source.frames().take_while(move |frame| ours.contains(&frame.timestamp_ns))
     }
 
     /// Steps over `frames` frames at hand.
     pub(crate) fn advance(&mut self, frames: usize) {
-        self.source.advance(frames);
+        match (&mut self.moving, self.at_hand) {
+            (Moving::Trailing(old), AtHand::Predecessor) => old.source.advance(frames),
+            _ => self.source.advance(frames),
+        }
         if let Some(traffic) = &mut self.traffic {
             traffic.note(frames);
         }
@@ -157,8 +173,7 @@ impl Capture {
             self.moving = Moving::Settled;
         }
         for source in self.sources() {
-            // Where this is refused, draining ends at its time limit.
-            source.packet_socket().attach(&Program::refuse_all()).ok();
+            source.refuse_more();
         }
     }
 
@@ -168,16 +183,17 @@ impl Capture {
         matches!(self.moving, Moving::Settled) && self.source.is_drained()
     }
 
-    /// After a step of the clock, old and new timestamps do not compare.
+    /// After a step of the clock, old and new timestamps do not compare: what is captured from now on is the
+    /// new source's, and what the old one still has was sent before.
     pub(crate) fn forget_history(&mut self) {
         self.from = 0;
-        if let Moving::Overlapping(_, next) | Moving::Draining(next) = &mut self.moving {
-            next.cut = None;
+        if let Moving::Trailing(old) = &self.moving {
+            old.source.refuse_more();
         }
     }
 
     /// Moves to the other way of capturing when the traffic calls for it; one step a call. Says whether
-    /// there is another descriptor to wait for.
+    /// the first of the descriptors is a new one. One that is not needed any more is closed.
     ///
     /// An error is a source that could not be had: the capture goes on as it is.
     pub(crate) fn adapt(&mut self, now: u64) -> Result<bool, Error> {
@@ -189,32 +205,28 @@ impl Capture {
                 }
             }
             Moving::Opening(successor, rebound) => match successor.poll() {
-                None => self.moving = Moving::Opening(successor, rebound),
                 Some(Ok(Stage::Hooked(source))) => {
                     if let Some(ifindex) = rebound {
                         source.packet_socket().bind(ifindex, Binding::Capture).ok();
                     }
-                    // What was taken so far was sent before; what is sent from now on reaches both.
-                    let cut = Some(clock::realtime_ns());
-                    successor.cut();
-                    self.moving = Moving::Overlapping(successor, Next { source, cut });
+                    self.cut(source, successor);
+                    return Ok(true);
                 }
-                Some(Ok(Stage::Passed)) => {}
                 Some(Err(error)) => self.stay(error, now)?,
+                None | Some(Ok(Stage::Passed)) => self.moving = Moving::Opening(successor, rebound),
             },
-            Moving::Overlapping(successor, next) => {
-                if matches!(successor.poll(), Some(Ok(Stage::Passed))) {
-                    self.source.packet_socket().attach(&Program::refuse_all()).ok();
-                    self.moving = Moving::Draining(next);
-                } else {
-                    self.moving = Moving::Overlapping(successor, next);
+            Moving::Trailing(mut old) => {
+                if old.passing.as_ref().is_some_and(Successor::has_passed) {
+                    old.source.refuse_more();
+                    old.passing = None;
                 }
-            }
-            Moving::Draining(next) => {
-                self.moving = Moving::Draining(next);
-                self.overflow += self.source.take_overflow();
-                if self.fill() == Ok(false) && self.source.is_drained() {
-                    return Ok(self.take_over());
+                // What overflows here from now on was sent after the cut.
+                old.source.take_overflow();
+                let until = old.until;
+                let empty = old.source.fill_with(|timestamp| timestamp < until) == Ok(false);
+                let over = old.passing.is_none() && empty && old.source.is_drained();
+                if !over {
+                    self.moving = Moving::Trailing(old);
                 }
             }
         }
@@ -230,19 +242,17 @@ impl Capture {
         }
     }
 
-    /// Puts the new source in the place of the old one, whatever that still has. Says whether there was one.
-    pub(crate) fn take_over(&mut self) -> bool {
-        match std::mem::replace(&mut self.moving, Moving::Settled) {
-            Moving::Overlapping(_, next) | Moving::Draining(next) => {
-                self.overflow += self.source.take_overflow();
-                self.source = next.source;
-                self.from = next.cut.unwrap_or(0);
-                // What it brought is not known yet: until then it would seem drained.
-                self.overflow += self.source.take_overflow();
-                true
-            }
-            Moving::Settled | Moving::Opening(..) => false,
-        }
+    /// Makes the cut: what was taken so far was sent before, what is sent from now on reaches both sources.
+    fn cut(&mut self, mut source: Source, successor: Successor) {
+        self.overflow += self.source.take_overflow();
+        // Everything in it so far is in the old source as well, and must not take room.
+        source.discard();
+        self.from = clock::realtime_ns();
+        let old = std::mem::replace(&mut self.source, source);
+        successor.cut();
+        self.moving =
+            Moving::Trailing(Predecessor { source: old, until: self.from, passing: Some(successor) });
+        self.at_hand = AtHand::Source;
     }
 
     fn begin(&mut self, way: Move) -> Result<(), Error> {
@@ -259,26 +269,17 @@ impl Capture {
         if error.errno == Errno::NODEV { Ok(()) } else { Err(error) }
     }
 
-    fn next(&self) -> Option<&Next> {
-        match &self.moving {
-            Moving::Settled | Moving::Opening(..) => None,
-            Moving::Overlapping(_, next) | Moving::Draining(next) => Some(next),
-        }
-    }
-
-    fn is_ours(&self, timestamp: u64) -> bool {
-        let cut = self.next().and_then(|next| next.cut);
-        timestamp >= self.from && cut.is_none_or(|cut| timestamp < cut)
+    /// What to wait for: the source's descriptor, and its predecessor's while there is one.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sources().map(AsFd::as_fd)
     }
 
     fn sources(&self) -> impl Iterator<Item = &Source> {
-        std::iter::once(&self.source).chain(self.next().map(|next| &next.source))
-    }
-}
-
-impl AsFd for Capture {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.source.as_fd()
+        let old = match &self.moving {
+            Moving::Trailing(old) => Some(&old.source),
+            Moving::Settled | Moving::Opening(..) => None,
+        };
+        std::iter::once(&self.source).chain(old)
     }
 }
 
@@ -316,9 +317,9 @@ mod tests {
     }
 
     /// Moves the capture to a ring as far as the cut.
-    fn overlapping(capture: &mut Capture) {
+    fn move_to_the_cut(capture: &mut Capture) {
         capture.begin(Move::ToRing).unwrap();
-        while !matches!(capture.moving, Moving::Overlapping(..)) {
+        while !matches!(capture.moving, Moving::Trailing(..)) {
             capture.adapt(clock::monotonic_ns()).unwrap();
         }
     }
@@ -330,7 +331,7 @@ mod tests {
         let mut capture = open();
         let sender = Sender::open("tapA").unwrap();
         sender.send_probes(&Probe::default(), 64, 0..10).unwrap();
-        overlapping(&mut capture);
+        move_to_the_cut(&mut capture);
         sender.send_probes(&Probe::default(), 64, 10..20).unwrap();
 
         let mut seen = BTreeMap::new();

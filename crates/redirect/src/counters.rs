@@ -52,6 +52,29 @@ drop_reasons! {
     Stopped = "stopped",
 }
 
+impl DropReason {
+    /// What to tell an operator the first time. `None` for what is expected, or told as an event.
+    pub(crate) fn warning(self) -> Option<&'static str> {
+        match self {
+            Self::GateClosed
+            | Self::OutputDown
+            | Self::OutputMissing
+            | Self::CountReached
+            | Self::Stopped => None,
+            Self::PreRollFull => Some("the pre-roll is full: its oldest frames give way"),
+            Self::RingFull => Some("frames come faster than they are taken: the kernel drops some"),
+            Self::TooLong => Some("frames are longer than the output's MTU and cannot be cut smaller"),
+            Self::OutputFull => Some("the output's queue is full"),
+            Self::Truncated => Some("frames are longer than a capture can hold, and none is sent cut"),
+            Self::UnsupportedOffload => {
+                Some("frames have offloads that cannot be told to the output, as inside a tunnel")
+            }
+            Self::Malformed => Some("frames are no Ethernet frames, or contradict their own headers"),
+            Self::Refused => Some("the kernel refuses frames"),
+        }
+    }
+}
+
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

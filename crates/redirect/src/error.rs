@@ -67,22 +67,23 @@ impl StartError {
     pub fn hint(&self) -> String {
         match self {
             Self::NotFound { .. } => {
-                "See `ip link` for the names there are; `--wait` waits for an interface that appears later."
+                "see `ip link` for the names there are; `--wait` waits for an interface that appears later"
                     .into()
             }
             Self::NotEthernet { name, .. } => {
                 format!(
-                    "A TUN, ppp or WireGuard interface has no Ethernet header; see `ip -d link show {name}`."
+                    "a TUN, ppp or WireGuard interface has no Ethernet header; see `ip -d link show {name}`"
                 )
             }
             Self::Permission(_) => {
-                "Run as root, or with CAP_NET_RAW: `setpriv --inh-caps +net_raw --ambient-caps +net_raw …`."
+                "run it as root, or as another user with CAP_NET_RAW: `setpriv --reuid=USER \
+                 --regid=GROUP --clear-groups --inh-caps=+net_raw --ambient-caps=+net_raw tapferry ...`"
                     .into()
             }
             Self::System(error) if error.errno == Errno::NOMEM => {
-                "A capture ring takes 50 MiB; `--latency=low` does without one.".into()
+                "a capture ring takes 50 MiB; `--latency=low` does without one".into()
             }
-            Self::System(_) | Self::Thread(_) => "See `dmesg` for the kernel's view.".into(),
+            Self::System(_) | Self::Thread(_) => "`dmesg` may have the kernel's view".into(),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -36,9 +36,14 @@ pub(crate) struct Inbox {
 
 /// A running redirector. Dropping the handle stops it and waits until it has closed its sockets.
 pub struct Redirector {
+    /// `None` once it was told to stop: a handle that is kept keeps no descriptor.
+    outbox: Mutex<Option<Outbox>>,
+    thread: Mutex<Thread>,
+}
+
+struct Outbox {
     commands: Sender<Command>,
     wake: Arc<OwnedFd>,
-    thread: Mutex<Thread>,
 }
 
 enum Thread {
@@ -72,7 +77,10 @@ impl Redirector {
             .map_err(thread_error)?;
         let outcome = starting.recv().unwrap_or_else(|_| Err(StartError::Thread("it panicked".into())));
         match outcome {
-            Ok(()) => Ok(Self { commands, wake, thread: Mutex::new(Thread::Running(thread)) }),
+            Ok(()) => Ok(Self {
+                outbox: Mutex::new(Some(Outbox { commands, wake })),
+                thread: Mutex::new(Thread::Running(thread)),
+            }),
             Err(error) => {
                 thread.join().ok();
                 Err(error)
@@ -82,26 +90,27 @@ impl Redirector {
 
     /// `status=on|off`, from now on.
     pub fn set_status(&self, on: bool) {
-        self.send(Command::SetStatus(on));
+        self.send(|| Command::SetStatus(on));
     }
 
     /// The VM's run state, from `at` (CLOCK_REALTIME, nanoseconds since 1970) on; without it from the
     /// moment this is called.
     pub fn set_running(&self, running: bool, at: Option<u64>) {
-        self.send(Command::SetRunning { running, at });
+        self.send(|| Command::SetRunning { running, at });
     }
 
     /// A snapshot; the final one once the redirector has ended. `None` only after a panic of its thread.
     pub fn statistics(&self) -> Option<Statistics> {
         let (reply, answer) = mpsc::channel();
-        self.send(Command::Report(reply));
+        self.send(|| Command::Report(reply));
         answer.recv().ok().or_else(|| self.join())
     }
 
     /// Drains what was captured before this call, closes the sockets and ends the thread. Returns the
     /// final statistics, also when called again.
     pub fn stop(&self) -> Option<Statistics> {
-        self.send(Command::Stop);
+        self.send(|| Command::Stop);
+        *self.outbox() = None;
         self.join()
     }
 
@@ -115,11 +124,17 @@ impl Redirector {
         ended.map(|statistics| *statistics)
     }
 
-    fn send(&self, command: Command) {
+    fn send(&self, command: impl FnOnce() -> Command) {
         // A thread that has ended hears nothing, and need not.
-        if self.commands.send(command).is_ok() {
-            rustix::io::write(&*self.wake, &1_u64.to_ne_bytes()).ok();
+        if let Some(outbox) = &*self.outbox()
+            && outbox.commands.send(command()).is_ok()
+        {
+            rustix::io::write(&*outbox.wake, &1_u64.to_ne_bytes()).ok();
         }
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Option<Outbox>> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -58,8 +58,34 @@ impl Source {
         }
     }
 
-    /// Whether a frame is there. `Errno::INVAL`: one was, but cannot be read; it counts as taken.
-    pub(crate) fn fill(&mut self) -> Result<bool, Errno> {
+    /// Whether a frame is there whose timestamp is `ours`; steps over others before it. `Errno::INVAL`: one
+    /// was there, but cannot be read; it counts as taken.
+    pub(crate) fn fill_with(&mut self, ours: impl Fn(u64) -> bool) -> Result<bool, Errno> {
+        while self.fill()? {
+            match self.frames().next() {
+                Some(frame) if !ours(frame.timestamp_ns) => self.advance(1),
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Steps over everything that is there, and forgets what overflowed.
+    pub(crate) fn discard(&mut self) {
+        while let Ok(true) | Err(Errno::INVAL) = self.fill() {
+            let frames = self.frames().count();
+            self.advance(frames);
+        }
+        self.take_overflow();
+    }
+
+    /// From now on it captures nothing; what is there can still be read. Where this is refused, draining
+    /// ends at its time limit.
+    pub(crate) fn refuse_more(&self) {
+        self.packet_socket().attach(&Program::refuse_all()).ok();
+    }
+
+    fn fill(&mut self) -> Result<bool, Errno> {
         match &mut self.way {
             Way::Ring(ring) => Ok(ring.fill()),
             Way::Socket(receiver) => {

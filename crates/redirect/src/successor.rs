@@ -65,6 +65,11 @@ impl Successor {
         self.stages.try_recv().ok()
     }
 
+    /// Whether [`Stage::Passed`] has been reached.
+    pub(crate) fn has_passed(&self) -> bool {
+        matches!(self.poll(), Some(Ok(Stage::Passed)))
+    }
+
     /// The cut has been made: [`Stage::Passed`] follows.
     pub(crate) fn cut(&self) {
         if let Some(cut) = &self.cut {

@@ -6,6 +6,7 @@ use rustix::event::epoll;
 use tapferry_sys::{Captured, Errno, clock};
 
 use super::{Pumped, Token, Worker, nanos};
+use crate::capture::Capture;
 use crate::counters::{DropReason, count};
 use crate::event::{Event, EventKind};
 use crate::fate::{Fate, decide, wire_bytes};
@@ -38,6 +39,7 @@ impl Worker {
         if let Some(refusal) = self.outlet.take_refusal() {
             self.note_refusal(refusal);
         }
+        self.warn_of_drops();
         if self.outlet.limit_reached() && !self.announced_count {
             self.announced_count = true;
             self.tell(Event::new(
@@ -128,9 +130,7 @@ impl Worker {
 
     /// Waits until the output takes frames again, and does not listen to the capture meanwhile.
     fn await_output(&mut self) {
-        if let Some(capture) = &self.capture {
-            epoll::modify(&self.epoll, capture, Token::Capture.data(), epoll::EventFlags::empty()).ok();
-        }
+        self.listen(epoll::EventFlags::empty());
         if let Some(injector) = self.outlet.injector() {
             epoll::add(&self.epoll, injector, Token::Output.data(), epoll::EventFlags::OUT).ok();
         }
@@ -141,10 +141,14 @@ impl Worker {
             injector.socket().take_error().ok();
             epoll::delete(&self.epoll, injector).ok();
         }
-        if let Some(capture) = &self.capture {
-            epoll::modify(&self.epoll, capture, Token::Capture.data(), epoll::EventFlags::IN).ok();
-        }
+        self.listen(epoll::EventFlags::IN);
         self.pumped = Pumped::Idle;
+    }
+
+    fn listen(&self, flags: epoll::EventFlags) {
+        for descriptor in self.capture.iter().flat_map(Capture::descriptors) {
+            epoll::modify(&self.epoll, descriptor, Token::Capture.data(), flags).ok();
+        }
     }
 }
 

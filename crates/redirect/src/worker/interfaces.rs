@@ -117,9 +117,8 @@ impl Worker {
             let filter = Program::capture(self.plan.queue.direction(), self.plan.mark);
             match Capture::open(name, filter, self.plan.latency) {
                 Ok(capture) => {
-                    epoll::add(&self.epoll, &capture, Token::Capture.data(), epoll::EventFlags::IN)
-                        .map_err(Error::on("add to epoll", name.as_str()))?;
                     self.capture = Some(capture);
+                    self.listen_to_source()?;
                 }
                 Err(error) if self.may_be_missing(&error) => return Ok(()),
                 Err(error) => return Err(StartError::at(Role::InNetdev, error)),
@@ -140,15 +139,23 @@ impl Worker {
     pub(super) fn adapt_capture(&mut self) -> Result<(), StartError> {
         let Some(capture) = &mut self.capture else { return Ok(()) };
         match capture.adapt(clock::monotonic_ns()) {
-            // The old descriptor was closed, and with that has left the epoll instance.
-            Ok(true) => epoll::add(&self.epoll, capture, Token::Capture.data(), epoll::EventFlags::IN)
-                .map_err(|errno| Error::new("add to epoll", self.plan.in_netdev.as_str(), errno).into()),
+            Ok(true) => self.listen_to_source(),
             Ok(false) => Ok(()),
             Err(error) => {
-                self.warn("RING_REFUSED", format!("{error}; capturing goes on without a ring"));
+                self.warn("ring_refused", || format!("{error}; capturing goes on without a ring"));
                 Ok(())
             }
         }
+    }
+
+    /// Waits for the capture's first descriptor, too. One leaves the epoll instance when it is closed.
+    fn listen_to_source(&self) -> Result<(), StartError> {
+        let blocked = self.pumped == Pumped::Blocked;
+        let flags = if blocked { epoll::EventFlags::empty() } else { epoll::EventFlags::IN };
+        let source = self.capture.as_ref().and_then(|capture| capture.descriptors().next());
+        source
+            .map_or(Ok(()), |source| epoll::add(&self.epoll, source, Token::Capture.data(), flags))
+            .map_err(|errno| Error::new("add to epoll", self.plan.in_netdev.as_str(), errno).into())
     }
 
     /// Takes what the capture still holds, and closes it: nothing is hooked into the interface then.
@@ -177,18 +184,14 @@ impl Worker {
 
     /// What the output did not take before the capture is closed is dropped, by name.
     fn abandon_unsent(&mut self) {
-        loop {
-            self.account_overflow();
-            let Some(capture) = &mut self.capture else { break };
+        self.account_overflow();
+        if let Some(capture) = &mut self.capture {
             while let Ok(true) = capture.fill() {
                 let lengths = capture.frames().map(|frame| wire_bytes(frame.bytes, frame.beside));
                 let (frames, bytes) = lengths.fold((0, 0), |(frames, bytes), len| (frames + 1, bytes + len));
                 self.counters.capture(frames, bytes);
                 self.counters.drop_many(DropReason::Stopped, count(frames));
                 capture.advance(frames);
-            }
-            if !capture.take_over() {
-                break;
             }
         }
         // Whether the gate would have opened for them is not going to be known.

@@ -13,12 +13,17 @@ use crate::outlet::Refusal;
 impl Worker {
     pub(super) fn account_overflow(&mut self) {
         let overflow = self.capture.as_mut().map_or(0, Capture::take_overflow);
-        if overflow > 0 {
-            self.counters.overflow(overflow);
-            self.warn(
-                "RING_FULL",
-                "frames come faster than they are taken: the kernel dropped some (ring_full)".into(),
-            );
+        self.counters.overflow(overflow);
+        self.warn_of_drops();
+    }
+
+    /// Tells of each reason to drop a frame once, however often it happens.
+    pub(super) fn warn_of_drops(&mut self) {
+        let dropped = self.counters.dropped;
+        for (reason, frames) in dropped.iter() {
+            if let Some(warning) = reason.warning().filter(|_| frames > 0) {
+                self.warn(reason.name(), || format!("{warning} ({reason})"));
+            }
         }
     }
 
@@ -50,22 +55,20 @@ impl Worker {
         }
     }
 
+    /// Keeps the kernel's words; outages are told as such.
     pub(super) fn note_refusal(&mut self, refusal: Refusal) {
         let Refusal { reason, errno } = refusal;
-        let output = self.output.name().to_string();
-        let message = format!("a frame could not be sent into '{output}': {errno} ({reason})");
-        self.last_error = Some(message.clone());
-        // Outages are told as such.
         if !matches!(reason, DropReason::OutputDown | DropReason::OutputMissing) {
-            self.warn(reason.name(), message);
+            let output = self.output.name();
+            self.last_error = Some(format!("a frame could not be sent into '{output}': {errno} ({reason})"));
         }
     }
 
     /// Tells of something once, however often it happens.
-    pub(super) fn warn(&mut self, code: &'static str, message: String) {
+    pub(super) fn warn(&mut self, code: &'static str, message: impl FnOnce() -> String) {
         if !self.warned.contains(&code) {
             self.warned.push(code);
-            self.tell(Event::new(EventKind::Warning, message).with_code(code));
+            self.tell(Event::new(EventKind::Warning, message()).with_code(code));
         }
     }
 
