@@ -178,9 +178,12 @@ test('a state that changed meanwhile is told after the return, without a time', 
   await simulator.close()
   await next(event => event.type === 'lost')
   t.true(monitor.running)
+  const statuses: string[] = []
+  monitor.onEvent(({ type }) => statuses.push(`${type} ${monitor.status}`))
   const again = await simulate(t, { address: simulator.address, running: false })
   await next(event => event.type === 'run_state')
   t.deepEqual(describe(events), ['lost', 'regained', 'run_state stopped query'])
+  t.deepEqual(statuses, ['regained paused', 'run_state paused'], 'the return is told with the new state')
   again.resumeVm()
   await next(event => event.type === 'run_state' && event.running)
   t.is(describe(events).at(-1), 'run_state running RESUME timed')

@@ -54,6 +54,7 @@ export type MonitorEvent =
   /** Every event but STOP and RESUME. `timeNs`: the VM's clock, or arrival if it sent none. */
   | { readonly type: 'vm_event'; readonly name: string; readonly data: unknown; readonly timeNs: bigint }
   | { readonly type: 'lost'; readonly reason: string }
+  /** `status` is that of the new connection; if `running` is another one than before, run_state follows. */
   | { readonly type: 'regained' }
 
 export class Monitor {
@@ -257,6 +258,8 @@ export class Monitor {
   }
 
   #regain(session: Session): void {
+    // It is another VM, perhaps: what its state was before the loss is nothing to tell with its return.
+    this.#status = session.state.status
     this.#emit({ type: 'regained' })
     this.#follow(session)
     this.#listen(session)
