@@ -68,6 +68,11 @@ export interface RunStateChange {
   readonly atNs: bigint
 }
 
+/** Where a VM has its monitors, or will have them. */
+export function monitorPath(directory: string, name: string, index = 0): string {
+  return join(directory, `${name}-qmp${index}`)
+}
+
 /** The guest's image; cargo and the testbed build it in a moment when nothing has changed. */
 export async function guestImage(): Promise<GuestImage> {
   if (spawnSync(QEMU, ['--version'], { stdio: 'ignore' }).status !== 0) {
@@ -95,9 +100,11 @@ export class Vm {
 
   /** Starts QEMU. When this resolves its monitors are there; the guest may still boot. */
   static async start(lab: Lab, directory: string, options: VmOptions): Promise<Vm> {
-    const socket = (name: string) => join(directory, `${options.name}-${name}`)
-    const control = socket('control')
-    const monitors = Array.from({ length: options.monitors ?? 1 }, (_, index) => socket(`qmp${index}`))
+    const { name } = options
+    const control = join(directory, `${name}-control`)
+    const monitors = Array.from({ length: options.monitors ?? 1 }, (_, index) =>
+      monitorPath(directory, name, index),
+    )
     const [file, args] = lab.inside(QEMU, ...machine(options), ...[control, ...monitors].flatMap(monitor))
     const child = spawn(file, args, { stdio: 'pipe' })
     let complaints = ''

@@ -37,12 +37,15 @@ interface Subject {
   readonly nic: string
 }
 
+/** Starts one for each variant, while the VM runs. */
 async function start<Variant extends { readonly args: readonly string[] }>(
   t: ExecutionContext,
-  site: Site,
-  monitors: readonly string[],
+  { site, a }: { readonly site: Site; readonly a: Vm },
   variants: readonly Variant[],
+  monitors: readonly string[] = a.monitors,
 ): Promise<(Variant & Subject)[]> {
+  // A test that failed may have left it stopped.
+  await a.command('cont')
   const subjects = variants.map((variant, index) => {
     const ends = ['--in-netdev=hn0', `--out-netdev=${OUTPUTS[index]}`, `--qmp=${monitors[index]}`]
     return { ...variant, ferry: site.ferry(t, ...ends, '--json', ...variant.args), nic: `eth${index}` }
@@ -87,7 +90,7 @@ vmTest(
       { args: [rule, '--status=on'], openFor, captured: 400 },
       { args: [rule, '--status=off'], openFor: [], captured: 0 },
     ])
-    const subjects = await start(t, site, a.monitors, variants)
+    const subjects = await start(t, shared, variants)
     const phases = [true, false, true, false].map((running, index) => ({ running, first: 100 * index }))
     for (const [index, { running, first }] of phases.entries()) {
       if (index > 0) await a.command(running ? 'cont' : 'stop')
@@ -115,7 +118,7 @@ for (const { who, flow, rule, opening, closing } of [
     const { site, a, b } = shared
     const rounds = 10
     const variants = [{ args: [rule] }, { args: [rule, '--latency=low'] }]
-    const subjects = await start(t, site, a.monitors, variants)
+    const subjects = await start(t, shared, variants)
     const startsOpen = closing === 'stop'
     for (let round = 0; round < rounds; round += 1) {
       if (startsOpen || round > 0) await a.command(closing)
@@ -134,7 +137,6 @@ for (const { who, flow, rule, opening, closing } of [
       )
       t.like(summary, { captured: 10 * rounds, forwarded: rounds, dropped_gate_closed: 9 * rounds })
     }
-    await a.command('cont')
   })
 }
 
@@ -146,7 +148,7 @@ vmTest('under traffic that never ceases, what was sent in the right state passes
     { openWhileRunning: true, args: ['--enable-when-stopped=off', '--latency=low'] },
     { openWhileRunning: false, args: ['--only-when-stopped'] },
   ]
-  const subjects = await start(t, site, a.monitors, variants)
+  const subjects = await start(t, shared, variants)
   const observed = await stopAndGo(site, a, subjects, flow, [150, 60, 20, 200, 100, 30, 70, 150])
   for (const { ferry, openWhileRunning, args, summary, tally } of await finish(t, b, subjects)) {
     const passed = passedOnce(t, tally, flow)
@@ -180,7 +182,7 @@ vmTest(
       { openWhileRunning: true, args: ['--pre-roll=5000'] },
       { openWhileRunning: false, args: ['--pre-roll=5000', '--only-when-stopped', '--latency=low'] },
     ]
-    const subjects = await start(t, site, monitors, variants)
+    const subjects = await start(t, shared, variants, monitors)
     const observed = await stopAndGo(site, a, subjects, flow, [50, 50, 50, 50])
     for (const { ferry, openWhileRunning, args, summary, tally } of await finish(t, b, subjects)) {
       const passed = passedOnce(t, tally, flow)

@@ -6,12 +6,22 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { type Finished, Running, records, TAPFERRY } from '../support/cli.ts'
 import { Lab, orSkip, type Reply } from '../support/lab.ts'
-import { type Flow, type GuestImage, guestImage, type Tally, Vm, type VmOptions } from '../support/vm.ts'
+import {
+  type Flow,
+  type GuestImage,
+  guestImage,
+  monitorPath,
+  type Tally,
+  Vm,
+  type VmOptions,
+} from '../support/vm.ts'
 
 export type { Flow, Tally, Vm }
 
 /** Long enough for a machine whose processors are taken by others. */
 const TEST_MS = 110_000
+/** The first time, cargo builds the guest's program. */
+const SET_UP_MS = 300_000
 
 /** So long a TAP's queue that a guest that is slow on a busy machine loses nothing. */
 const QUEUE_FRAMES = 10_000
@@ -43,6 +53,11 @@ export class Site {
   /** A path for a socket. */
   socket(name: string): string {
     return join(this.#directory, name)
+  }
+
+  /** Where a VM that may not be there yet has its monitor. */
+  monitor(name: string): string {
+    return monitorPath(this.#directory, name)
   }
 
   /** A VM without a guest, unless the options hold its image. */
@@ -102,9 +117,10 @@ export function testsWith<T>(
   })
   return (title, body) => {
     test.serial(title, async t => {
-      t.timeout(TEST_MS)
+      t.timeout(SET_UP_MS)
       shared ??= open()
       const present = await orSkip(t, shared)
+      t.timeout(TEST_MS)
       if (present !== undefined) await body(t, present)
     })
   }
