@@ -8,7 +8,8 @@
 use crate::probe::{self, RECORD_LENGTH, Tag};
 use crate::vnet::{GSO_TCP4, GSO_TCP6, GSO_UDP_L4, NEEDS_CHECKSUM, VnetHeader};
 
-/// The port, source and destination, of crafted packets.
+/// The destination port of crafted packets, and the source port of flow 0; the other flows count on from there,
+/// so that a kernel that spreads connections over queues spreads them, too.
 pub const PORT: u16 = 7654;
 
 /// A frame with the virtio-net header that describes it.
@@ -203,7 +204,8 @@ impl Packet {
         } + u64::from(transport.protocol())
             + u64::from(transport_length);
         let start = bytes.len();
-        bytes.extend(PORT.to_be_bytes());
+        let [.., high, low] = self.probe.flow.to_be_bytes();
+        bytes.extend(PORT.wrapping_add(u16::from_be_bytes([high, low])).to_be_bytes());
         bytes.extend(PORT.to_be_bytes());
         match transport {
             Transport::Udp => {
