@@ -19,7 +19,7 @@ const QEMU = 'qemu-system-x86_64'
 
 /** The series of the frames that mark the end of what a NIC is to have received. */
 const MARKER_FLOW = 9_999
-const MARKER_MS = 30_000
+const RECEIVE_MS = 30_000
 /** Between two questions for what a guest has counted. */
 const POLL_MS = 20
 
@@ -159,12 +159,6 @@ export class Vm {
     await this.ended
   }
 
-  /** What each NIC has received so far. */
-  async report(): Promise<Readonly<Record<string, Tally>>> {
-    const { nics } = await this.console.ask('report', 'report')
-    return nics as Readonly<Record<string, Tally>>
-  }
-
   /**
    * What each of the NICs has received, all of it: a last frame goes into its TAP, whose queue keeps the
    * order, and is waited for. Whoever sends into the TAP must have ended.
@@ -176,17 +170,27 @@ export class Vm {
       const netdev = this.#taps[Number(nic.slice('eth'.length))]
       await this.#lab.ask('send', { netdev, flow: MARKER_FLOW, first: number })
     }
-    const deadline = performance.now() + MARKER_MS
+    return this.reports(nics, tally => hasNumber(tally.flows[MARKER_FLOW], number))
+  }
+
+  /** Waits until what each of the NICs has received fits. */
+  async reports(nics: readonly string[], fits: (tally: Tally) => boolean): Promise<Tally[]> {
+    const deadline = performance.now() + RECEIVE_MS
     for (;;) {
-      const report = await this.report()
+      const report = await this.#report()
       const tallies = nics.flatMap(nic => report[nic] ?? [])
       if (tallies.length < nics.length) throw new Error(`the guest's NICs are ${Object.keys(report)}`)
-      if (tallies.every(tally => hasNumber(tally.flows[MARKER_FLOW], number))) return tallies
+      if (tallies.every(fits)) return tallies
       if (performance.now() > deadline) {
-        throw new Error(`the last frame did not reach the guest: ${JSON.stringify(tallies)}`)
+        throw new Error(`the guest has not received what it should have: ${JSON.stringify(tallies)}`)
       }
       await sleep(POLL_MS)
     }
+  }
+
+  async #report(): Promise<Readonly<Record<string, Tally>>> {
+    const { nics } = await this.console.ask('report', 'report')
+    return nics as Readonly<Record<string, Tally>>
   }
 }
 
