@@ -132,8 +132,7 @@ fn measure_all(bench: &Bench<'_>, options: &Options) -> Result<Samples> {
             })?);
         }
         if options.wants_case(LATENCY) {
-            let forwarding = options.peers().filter(|peer| peer.forwards());
-            samples.latency.extend(patience.measure(forwarding, |peer| {
+            samples.latency.extend(patience.measure(options.peers(), |peer| {
                 let sample = bench.latency(round, peer)?;
                 Ok((sample.background, sample))
             })?);

@@ -27,6 +27,13 @@ const QUEUE_LENGTH: u32 = 20_000;
 const DRAIN_PERIOD: Duration = Duration::from_millis(2);
 const FRAME_MAX: usize = 72 * 1024;
 
+/// One of the two TAPs.
+#[derive(Clone, Copy)]
+pub(crate) enum Side {
+    Input,
+    Output,
+}
+
 /// The two TAPs, and the guests' ends of them.
 pub(crate) struct Rig {
     input: OwnedFd,
@@ -78,18 +85,22 @@ impl Rig {
         Ok(())
     }
 
-    /// The guest behind the output, blocked in poll as QEMU is: nanoseconds from the time that each frame
+    /// The guest behind one of them, blocked in poll as QEMU is: nanoseconds from the time that each frame
     /// bears to its arrival, until `stop`.
-    pub(crate) fn time_arrivals(&self, stop: &AtomicBool) -> Result<Vec<u64>> {
+    pub(crate) fn time_arrivals(&self, side: Side, stop: &AtomicBool) -> Result<Vec<u64>> {
+        let tap = match side {
+            Side::Input => &self.input,
+            Side::Output => &self.output,
+        };
         let patience = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
         let mut buffer = vec![0; FRAME_MAX];
         let mut latencies = Vec::with_capacity(100_000);
         while !stop.load(Ordering::Relaxed) {
-            match poll(&mut [PollFd::new(&self.output, PollFlags::IN)], Some(&patience)) {
+            match poll(&mut [PollFd::new(tap, PollFlags::IN)], Some(&patience)) {
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno).on("poll", OUTPUT),
+                Err(errno) => return Err(errno).on("poll", "a TAP"),
             }
-            while let Some(frame) = read(&self.output, &mut buffer)? {
+            while let Some(frame) = read(tap, &mut buffer)? {
                 let now = nanoseconds(monotonic());
                 let stamp = frame.get(STAMP_OFFSET..).and_then(|rest| rest.first_chunk());
                 latencies.extend(stamp.map(|stamp| now.saturating_sub(u64::from_ne_bytes(*stamp))));

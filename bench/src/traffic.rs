@@ -176,7 +176,7 @@ impl Host {
         }
     }
 
-    /// Sends for that long frames that bear the time of their sending. The core is free between two frames.
+    /// Sends for that long frames that bear the time of their sending.
     pub(crate) fn send_stamped_for(&self, duration: Duration) -> Result<u64> {
         let mut frame = self.bytes.clone();
         let start = monotonic();
@@ -186,7 +186,7 @@ impl Host {
             if due >= duration {
                 return Ok(frames);
             }
-            sleep_until(start + due)?;
+            spin_until(start + due);
             let now = nanoseconds(monotonic()).to_ne_bytes();
             frame[STAMP_OFFSET..STAMP_OFFSET + now.len()].copy_from_slice(&now);
             self.send(&frame)?;
