@@ -13,6 +13,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// What a run's figures belong to.
 #[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Facts {
     kernel: String,
     cpu: String,
