@@ -121,7 +121,8 @@ class Run {
     this.#redirector = redirector
     // What the VM did while the redirector was starting, with its time: the frames since then count.
     const missed = this.#runState
-    if (missed !== undefined && missed.running !== running) redirector.setRunState(missed.running, missed.atNs)
+    if (missed !== undefined && missed.running !== running)
+      redirector.setRunState(missed.running, missed.atNs)
     if (this.#statisticsWanted) void this.#printStatistics('table')
     if (this.#readyEvent !== undefined) await this.#announceReady(this.#readyEvent)
   }

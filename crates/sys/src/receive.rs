@@ -1,7 +1,7 @@
 //! Capture through non-blocking recvmmsg: one wake-up a frame when frames are rare, up to [`BATCH`] a
 //! call when they are not. Lower latency than the ring, more work a frame.
 
-use std::mem::size_of;
+use std::mem::{size_of, size_of_val};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libc::{iovec, mmsghdr};
@@ -70,6 +70,7 @@ impl Receiver {
                 header.msg_iov = iovec;
                 header.msg_iovlen = 1;
                 header.msg_control = control.as_mut_ptr().cast();
+                header.msg_controllen = size_of_val(control);
                 mmsghdr { msg_hdr: header, msg_len: 0 }
             })
             .collect();
@@ -98,11 +99,12 @@ impl Receiver {
         if self.next < self.received {
             return Ok(true);
         }
-        (self.next, self.received) = (0, 0);
-        for message in &mut self.messages {
+        // The kernel has changed the headers of the last batch only.
+        for message in &mut self.messages[..self.received] {
             message.msg_hdr.msg_controllen = size_of::<[u64; CONTROL_WORDS]>();
             message.msg_hdr.msg_flags = 0;
         }
+        (self.next, self.received) = (0, 0);
         // SAFETY: every header points to one iovec and one control buffer of ours, with their lengths,
         // and nothing borrows from the buffers while `self` is borrowed mutably.
         let received = checked(unsafe {

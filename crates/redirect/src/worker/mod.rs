@@ -79,6 +79,7 @@ pub(crate) struct Worker {
     counters: Counters,
 
     epoll: OwnedFd,
+    events: Vec<epoll::Event>,
     wake: Arc<OwnedFd>,
     commands: Receiver<Command>,
     links: LinkWatch,
@@ -132,6 +133,7 @@ impl Worker {
             capture: None,
             counters: Counters::default(),
             epoll,
+            events: Vec::new(),
             wake: inbox.wake,
             commands: inbox.commands,
             links,
@@ -168,14 +170,17 @@ impl Worker {
 
     /// Waits for something to happen and deals with it.
     fn turn(&mut self) -> Result<(), StartError> {
-        let mut events = Vec::with_capacity(Token::ALL.len());
+        // Taken out while it is read, so that its memory serves every turn.
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        events.reserve(Token::ALL.len());
         match epoll::wait(&self.epoll, spare_capacity(&mut events), self.timeout().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => {
                 return Err(Error::new("wait for events", self.plan.in_netdev.as_str(), errno).into());
             }
         }
-        for event in events {
+        for event in &events {
             let (data, flags) = (event.data, event.flags);
             match Token::of(data) {
                 Some(Token::Commands) => self.obey_commands()?,
@@ -189,6 +194,7 @@ impl Worker {
                 Some(Token::Capture) | None => {}
             }
         }
+        self.events = events;
         self.pump();
         self.adapt_capture()
     }
