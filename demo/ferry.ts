@@ -1,9 +1,9 @@
 /** tapferry as users start it: bin/tapferry in a process of its own. */
 
+import { TAPFERRY } from '../test/support/cli.ts'
 import { Child, type Json } from './child.ts'
 import type { Cleanup } from './cleanup.ts'
 import type { Lab } from './lab.ts'
-import { TAPFERRY } from './surroundings.ts'
 
 /** What the demo looks at of --json's statistics. */
 export interface Statistics {

@@ -1,18 +1,9 @@
 /** A network namespace with TAPs, senders and readers: `testbed lab` (crates/testbed/src/lab/mod.rs). */
 
+import type { Flow } from '../test/support/tally.ts'
 import { Child, type CommandLine, type Json } from './child.ts'
 import type { Cleanup } from './cleanup.ts'
 import { Missing, TESTBED } from './surroundings.ts'
-
-/** What a reader has seen of one series of numbered frames. */
-export interface Flow {
-  readonly count: number
-  /** The numbers read, as inclusive ranges. */
-  readonly ranges: readonly (readonly [first: number, last: number])[]
-  readonly duplicates: number
-  readonly outOfOrder: number
-  readonly damaged: number
-}
 
 export interface Tally {
   readonly frames: number

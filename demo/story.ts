@@ -6,10 +6,11 @@
  * the guest.
  */
 
+import type { Flow } from '../test/support/tally.ts'
 import { formatFrames } from '../ts/output/format.ts'
 import type { Cleanup } from './cleanup.ts'
 import { Ferry, type Statistics } from './ferry.ts'
-import type { Flow, Lab, Sent, Tally } from './lab.ts'
+import type { Lab, Sent, Tally } from './lab.ts'
 import { say, sayCommand, sayDone, sayHeard } from './report.ts'
 import { MONITOR, NETDEV, TAP, type Vm } from './vm.ts'
 

@@ -1,14 +1,12 @@
 /** What this machine offers to the demo, and what is missing. */
 
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { ROOT, run } from '../test/support/cli.ts'
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const TARGET = process.env['CARGO_TARGET_DIR'] ?? `${ROOT}target`
 
 export const TESTBED = `${TARGET}/release/testbed`
-export const TAPFERRY = `${ROOT}bin/tapferry`
 export const QEMU = 'qemu-system-x86_64'
 
 const NAMESPACE = ['unshare', '--user', '--map-root-user', '--net', '--mount'] as const
@@ -70,24 +68,4 @@ export async function findGuest(): Promise<Guest> {
   const built = await run(TESTBED, ['guest-image', '--out', `${TARGET}/demo-guest`])
   if (built.status !== 0) return { missing: built.stderr.trim().split('\n').at(-1) ?? 'no guest image' }
   return { image: { qemuVersion, ...JSON.parse(built.stdout) } }
-}
-
-/** Runs a command to its end without blocking signals. */
-function run(
-  file: string,
-  args: readonly string[],
-): Promise<{ status: number | null; stdout: string; stderr: string }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] })
-    let stdout = ''
-    let stderr = ''
-    child.stdout.setEncoding('utf8').on('data', text => {
-      stdout += text
-    })
-    child.stderr.setEncoding('utf8').on('data', text => {
-      stderr += text
-    })
-    child.on('error', reject)
-    child.on('close', status => resolve({ status, stdout, stderr }))
-  })
 }

@@ -14,6 +14,7 @@ import { Monitor } from '../../ts/monitor/index.ts'
 import { run } from './cli.ts'
 import { Console } from './console.ts'
 import { type Lab, TARGET, TESTBED, Unavailable } from './lab.ts'
+import type { Flow } from './tally.ts'
 
 const QEMU = 'qemu-system-x86_64'
 
@@ -27,15 +28,6 @@ export interface GuestImage {
   readonly kernel: string
   readonly initrd: string
   readonly cmdline: string
-}
-
-/** The numbered frames of one series: crates/testbed/src/tally.rs. */
-export interface Flow {
-  readonly count: number
-  readonly ranges: readonly (readonly [first: number, last: number])[]
-  readonly duplicates: number
-  readonly outOfOrder: number
-  readonly damaged: number
 }
 
 /** What a NIC has received: crates/testbed/src/tally.rs. */

@@ -6,15 +6,8 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { type Finished, Running, records, TAPFERRY } from '../support/cli.ts'
 import { Lab, orSkip, type Reply } from '../support/lab.ts'
-import {
-  type Flow,
-  type GuestImage,
-  guestImage,
-  monitorPath,
-  type Tally,
-  Vm,
-  type VmOptions,
-} from '../support/vm.ts'
+import type { Flow } from '../support/tally.ts'
+import { type GuestImage, guestImage, monitorPath, type Tally, Vm, type VmOptions } from '../support/vm.ts'
 
 export type { Flow, Tally, Vm }
 
