@@ -21,7 +21,7 @@ impl Error {
     }
 
     /// For `map_err`: the closure that adds operation and object to an errno.
-    pub fn on(operation: &'static str, object: &str) -> impl FnOnce(Errno) -> Self {
+    pub fn on(operation: &'static str, object: &str) -> impl FnOnce(Errno) -> Self + use<> {
         let object = object.to_owned();
         move |errno| Self { operation, object, errno }
     }

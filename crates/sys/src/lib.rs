@@ -3,6 +3,7 @@
 //! One file a subject, each safe to call:
 //!
 //! - [`error`]: what failed, on which object, with which errno
+//! - [`namespace`]: network namespaces, and visits to them
 //! - [`netdev`]: interface names and what an ioctl tells of them
 //! - [`packet`]: the AF_PACKET socket and its options
 //! - [`filter`]: classic BPF programs that decide in the kernel what is captured
@@ -25,6 +26,7 @@ pub mod filter;
 pub mod grace;
 pub mod inject;
 pub mod link;
+pub mod namespace;
 pub mod netdev;
 pub mod packet;
 pub mod pages;
