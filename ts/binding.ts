@@ -11,6 +11,9 @@ export interface RedirectorOptions {
   /** Host interface names. */
   inNetdev: string
   outNetdev: string
+  /** Their network namespaces: paths such as `/run/netns/NAME` or `/proc/PID/ns/net`; absent: this process's own. */
+  inNetns?: string
+  outNetns?: string
   queue: Queue
   latency: Latency
   /** status=on|off */

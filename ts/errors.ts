@@ -40,6 +40,7 @@ const STATUS_BY_PREFIX: readonly (readonly [prefix: string, status: ExitStatus])
   ['MONITOR_', ExitStatus.Monitor],
   ['QMP_ERROR', ExitStatus.Monitor],
   ['NETDEV_', ExitStatus.Interface],
+  ['NETNS_', ExitStatus.Interface],
 ]
 
 /** The exit status that belongs to a failure's code. */

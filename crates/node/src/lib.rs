@@ -4,6 +4,7 @@
 //! - [`redirector`]: the handle, its promises settled from libuv's thread pool
 //! - [`event`]: what a redirector tells
 //! - [`statistics`]: what it counts
+//! - [`namespace`]: network namespaces by their path
 //! - [`error`]: failures with their stable code
 //!
 //! Frames never pass through here. Nothing blocks the JavaScript thread: starting, asking and stopping
@@ -11,6 +12,7 @@
 
 pub mod error;
 pub mod event;
+pub mod namespace;
 pub mod options;
 pub mod redirector;
 pub mod statistics;

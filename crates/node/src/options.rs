@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use napi_derive::napi;
-use tapferry_redirect::{Latency, Plan, Queue, WhenStopped};
+use tapferry_redirect::{Latency, Netdev, Plan, Queue, WhenStopped};
 
 use crate::error::Failure;
+use crate::namespace::open_namespace;
 
 /// Which frames of in_netdev are captured: `tx` to the guest, `rx` from the guest, `all` both.
 #[napi(string_enum = "lowercase")]
@@ -45,6 +46,11 @@ pub struct RedirectorOptions {
     pub in_netdev: String,
     /// Host interface to inject into.
     pub out_netdev: String,
+    /// Network namespace of in_netdev: a path such as `/run/netns/NAME` or `/proc/PID/ns/net`; left out, that
+    /// of this process.
+    pub in_netns: Option<String>,
+    /// The same for out_netdev.
+    pub out_netns: Option<String>,
     /// Direction of capture.
     pub queue: QueueName,
     /// How to capture.
@@ -71,9 +77,8 @@ impl TryFrom<RedirectorOptions> for Plan {
     type Error = Failure;
 
     fn try_from(options: RedirectorOptions) -> Result<Self, Failure> {
-        let names = Plan::new(&options.in_netdev, &options.out_netdev).map_err(|error| {
-            Failure::new("NETDEV_NAME_INVALID", &error, &"see `ip link` for the names there are")
-        })?;
+        let in_netdev = netdev(&options.in_netdev, options.in_netns.as_deref())?;
+        let out_netdev = netdev(&options.out_netdev, options.out_netns.as_deref())?;
         let count = options.count.map(u64::try_from).transpose().map_err(|_| {
             Failure::new(
                 "INVALID_OPTIONS",
@@ -106,7 +111,15 @@ impl TryFrom<RedirectorOptions> for Plan {
             mark: options.mark,
             wait: options.wait,
             count,
-            ..names
+            in_netdev,
+            out_netdev,
         })
     }
+}
+
+fn netdev(name: &str, namespace: Option<&str>) -> Result<Netdev, Failure> {
+    let here = Netdev::here(name).map_err(|error| {
+        Failure::new("NETDEV_NAME_INVALID", &error, &"see `ip link` for the names there are")
+    })?;
+    Ok(Netdev { namespace: namespace.map(open_namespace).transpose()?, ..here })
 }

@@ -19,13 +19,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use tapferry_sys::filter::Program;
-use tapferry_sys::netdev::{IfIndex, InterfaceName};
+use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::packet::Binding;
 use tapferry_sys::stamping::Stamping;
 use tapferry_sys::{Captured, Errno, Error, clock};
 
 use crate::counters::Engine;
-use crate::plan::Latency;
+use crate::plan::{Latency, Netdev};
 use crate::source::Source;
 use crate::successor::{Stage, Successor};
 use crate::traffic::{Move, Traffic};
@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// An open capture on an interface.
 pub(crate) struct Capture {
-    name: InterfaceName,
+    netdev: Netdev,
     filter: Program,
     /// The interface, if it is to be in promiscuous mode for as long as this is open.
     promiscuous: Option<IfIndex>,
@@ -79,17 +79,17 @@ enum AtHand {
 
 impl Capture {
     /// Opens a capture of what passes `filter`, in the way that suits `latency`.
-    pub(crate) fn open(name: &InterfaceName, filter: Program, latency: Latency) -> Result<Self, Error> {
-        let stamping = Stamping::start().map_err(Error::on("enable timestamps", name.as_str()))?;
-        let mut source = Source::socket(name, &filter)?;
+    pub(crate) fn open(netdev: &Netdev, filter: Program, latency: Latency) -> Result<Self, Error> {
+        let stamping = Stamping::start().map_err(Error::on("enable timestamps", netdev.name.as_str()))?;
+        let mut source = Source::socket(netdev, &filter)?;
         let mut traffic = (latency == Latency::Balanced).then(Traffic::new);
         if traffic.is_some() && !source.bridges_bursts() {
             // A burst would overflow it before a ring is there, so there is one from the beginning.
-            source = Source::ring(name, &filter)?;
+            source = Source::ring(netdev, &filter)?;
             traffic = None;
         }
         Ok(Self {
-            name: name.clone(),
+            netdev: netdev.clone(),
             filter,
             promiscuous: None,
             source,
@@ -256,7 +256,7 @@ impl Capture {
     }
 
     fn begin(&mut self, way: Move) -> Result<(), Error> {
-        let successor = Successor::begin(way, &self.name, &self.filter, self.promiscuous)?;
+        let successor = Successor::begin(way, &self.netdev, &self.filter, self.promiscuous)?;
         self.moving = Moving::Opening(successor, None);
         Ok(())
     }
@@ -297,8 +297,8 @@ mod tests {
     use super::*;
 
     fn open() -> Capture {
-        let name = InterfaceName::new("tapA").unwrap();
-        Capture::open(&name, Program::capture(Direction::Outgoing, 1), Latency::Balanced).unwrap()
+        let netdev = Netdev::here("tapA").unwrap();
+        Capture::open(&netdev, Program::capture(Direction::Outgoing, 1), Latency::Balanced).unwrap()
     }
 
     /// Takes what is there; how often each number came.

@@ -44,6 +44,9 @@ pub enum StartError {
     /// The kernel wants a privilege that we do not have.
     #[error("{0}")]
     Permission(tapferry_sys::Error),
+    /// The network namespace of an interface is closed to us.
+    #[error("{0}")]
+    Namespace(tapferry_sys::Error),
     /// Another refusal of the kernel.
     #[error("{0}")]
     System(tapferry_sys::Error),
@@ -59,7 +62,8 @@ impl StartError {
             Self::NotFound { .. } => "NETDEV_NOT_FOUND",
             Self::NotEthernet { .. } => "NETDEV_NOT_ETHERNET",
             Self::Permission(_) => "PERMISSION",
-            Self::System(_) | Self::Thread(_) => "SYSTEM",
+            Self::Namespace(error) if error.errno == Errno::PERM => "PERMISSION",
+            Self::Namespace(_) | Self::System(_) | Self::Thread(_) => "SYSTEM",
         }
     }
 
@@ -78,6 +82,11 @@ impl StartError {
             Self::Permission(_) => {
                 "run it as root, or as another user with CAP_NET_RAW: `setpriv --reuid=USER \
                  --regid=GROUP --clear-groups --inh-caps=+net_raw --ambient-caps=+net_raw tapferry ...`"
+                    .into()
+            }
+            Self::Namespace(_) => {
+                "another network namespace is entered with CAP_SYS_ADMIN: run it as root, or start it inside \
+                 that namespace with `nsenter --net=FILE`"
                     .into()
             }
             Self::System(error) if error.errno == Errno::NOMEM => {

@@ -49,5 +49,5 @@ mod worker;
 pub use counters::{DropReason, Statistics};
 pub use error::StartError;
 pub use event::{Event, EventKind};
-pub use plan::{Latency, Plan, Queue, WhenStopped};
+pub use plan::{Latency, Netdev, Plan, Queue, WhenStopped};
 pub use redirector::Redirector;

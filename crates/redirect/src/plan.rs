@@ -1,8 +1,11 @@
 //! What a redirector is to do. A plan is checked once, here; nothing later doubts it.
 
+use std::fmt;
 use std::time::Duration;
 
+use tapferry_sys::Error;
 use tapferry_sys::filter::Direction;
+use tapferry_sys::namespace::Namespace;
 use tapferry_sys::netdev::{InterfaceName, InvalidName};
 
 /// SO_MARK of everything tapferry injects, unless told otherwise; no capture takes frames that bear it.
@@ -58,13 +61,40 @@ pub enum WhenStopped {
     Only,
 }
 
+/// A network interface, where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Netdev {
+    /// Its name, in its namespace.
+    pub name: InterfaceName,
+    /// Its network namespace; `None`: that of the thread which starts the redirector.
+    pub namespace: Option<Namespace>,
+}
+
+impl Netdev {
+    /// An interface of the namespace in which the redirector is started.
+    pub fn here(name: &str) -> Result<Self, InvalidName> {
+        Ok(Self { name: InterfaceName::new(name)?, namespace: None })
+    }
+
+    /// Brings the calling thread to where the interface is: what it opens now belongs there.
+    pub(crate) fn enter(&self) -> Result<(), Error> {
+        self.namespace.as_ref().map_or(Ok(()), Namespace::enter)
+    }
+}
+
+impl fmt::Display for Netdev {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
+
 /// A redirector from interface to interface.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The interface to capture from.
-    pub in_netdev: InterfaceName,
+    pub in_netdev: Netdev,
     /// The interface to inject into. May be the same.
-    pub out_netdev: InterfaceName,
+    pub out_netdev: Netdev,
     /// Direction of capture.
     pub queue: Queue,
     /// How to capture.
@@ -91,8 +121,8 @@ impl Plan {
     /// A plan with every default, for two interfaces.
     pub fn new(in_netdev: &str, out_netdev: &str) -> Result<Self, InvalidName> {
         Ok(Self {
-            in_netdev: InterfaceName::new(in_netdev)?,
-            out_netdev: InterfaceName::new(out_netdev)?,
+            in_netdev: Netdev::here(in_netdev)?,
+            out_netdev: Netdev::here(out_netdev)?,
             queue: Queue::Tx,
             latency: Latency::Balanced,
             status: true,
@@ -104,5 +134,18 @@ impl Plan {
             wait: false,
             count: None,
         })
+    }
+
+    /// Names the namespace of an end that has none: a thread that has left it would not find back.
+    pub(crate) fn pin_namespaces(&mut self) -> Result<(), Error> {
+        let ends = [&mut self.in_netdev, &mut self.out_netdev];
+        if ends.iter().all(|netdev| netdev.namespace.is_none()) {
+            return Ok(());
+        }
+        let here = Namespace::own()?;
+        for netdev in ends {
+            netdev.namespace.get_or_insert_with(|| here.clone());
+        }
+        Ok(())
     }
 }

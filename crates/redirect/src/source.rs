@@ -3,13 +3,13 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use tapferry_sys::filter::Program;
-use tapferry_sys::netdev::InterfaceName;
 use tapferry_sys::packet::PacketSocket;
 use tapferry_sys::receive::{self, Receiver};
 use tapferry_sys::ring::{self, Geometry, Ring};
 use tapferry_sys::{Captured, Errno, Error};
 
 use crate::counters::{Engine, count};
+use crate::plan::Netdev;
 
 /// A socket hooked into an interface, with the frames it has brought.
 pub(crate) struct Source {
@@ -27,13 +27,19 @@ enum Way {
 
 impl Source {
     /// Captures what passes `filter` through a ring.
-    pub(crate) fn ring(name: &InterfaceName, filter: &Program) -> Result<Self, Error> {
-        Ok(Self { way: Way::Ring(Ring::open(name, filter, Geometry::DEFAULT)?), delivered: 0, taken: 0 })
+    pub(crate) fn ring(netdev: &Netdev, filter: &Program) -> Result<Self, Error> {
+        netdev.enter()?;
+        Ok(Self {
+            way: Way::Ring(Ring::open(&netdev.name, filter, Geometry::DEFAULT)?),
+            delivered: 0,
+            taken: 0,
+        })
     }
 
     /// Captures what passes `filter` through a plain socket.
-    pub(crate) fn socket(name: &InterfaceName, filter: &Program) -> Result<Self, Error> {
-        Ok(Self { way: Way::Socket(Box::new(Receiver::open(name, filter)?)), delivered: 0, taken: 0 })
+    pub(crate) fn socket(netdev: &Netdev, filter: &Program) -> Result<Self, Error> {
+        netdev.enter()?;
+        Ok(Self { way: Way::Socket(Box::new(Receiver::open(&netdev.name, filter)?)), delivered: 0, taken: 0 })
     }
 
     /// Whether it can hold a burst until a ring is there.

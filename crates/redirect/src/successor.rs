@@ -7,9 +7,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use tapferry_sys::filter::Program;
-use tapferry_sys::netdev::{IfIndex, InterfaceName};
+use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::{Errno, Error, grace};
 
+use crate::plan::Netdev;
 use crate::source::Source;
 use crate::traffic::Move;
 
@@ -32,13 +33,13 @@ impl Successor {
     /// Begins to open the source that captures what passes `filter`.
     pub(crate) fn begin(
         way: Move,
-        name: &InterfaceName,
+        netdev: &Netdev,
         filter: &Program,
         promiscuous: Option<IfIndex>,
     ) -> Result<Self, Error> {
         let (stage, stages) = mpsc::channel();
         let (cut, cut_made) = mpsc::channel();
-        let (owned, filter) = (name.clone(), filter.clone());
+        let (owned, filter) = (netdev.clone(), filter.clone());
         let thread = thread::Builder::new()
             .name("ferry-move".into())
             .spawn(move || {
@@ -55,7 +56,7 @@ impl Successor {
             })
             .map_err(|error| {
                 let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
-                Error::new("start a thread", name.as_str(), errno)
+                Error::new("start a thread", netdev.name.as_str(), errno)
             })?;
         Ok(Self { stages, cut: Some(cut), thread: Some(thread) })
     }
@@ -88,21 +89,16 @@ impl Drop for Successor {
     }
 }
 
-fn open(
-    way: Move,
-    name: &InterfaceName,
-    filter: &Program,
-    promiscuous: Option<IfIndex>,
-) -> Result<Source, Error> {
+fn open(way: Move, netdev: &Netdev, filter: &Program, promiscuous: Option<IfIndex>) -> Result<Source, Error> {
     let source = match way {
-        Move::ToRing => Source::ring(name, filter)?,
-        Move::ToSocket => Source::socket(name, filter)?,
+        Move::ToRing => Source::ring(netdev, filter)?,
+        Move::ToSocket => Source::socket(netdev, filter)?,
     };
     if let Some(ifindex) = promiscuous {
         source
             .packet_socket()
             .join_promiscuous(ifindex)
-            .map_err(Error::on("enter promiscuous mode", name.as_str()))?;
+            .map_err(Error::on("enter promiscuous mode", netdev.name.as_str()))?;
     }
     Ok(source)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::event::epoll;
 use tapferry_sys::filter::Program;
 use tapferry_sys::inject::Injector;
-use tapferry_sys::link::{LinkChange, Overrun};
+use tapferry_sys::link::{LinkChange, LinkWatch, Overrun};
 use tapferry_sys::packet::Binding;
 use tapferry_sys::{Errno, Error, clock};
 
@@ -22,58 +22,57 @@ use crate::plan::Queue;
 const DRAIN_TIME: Duration = Duration::from_millis(250);
 
 impl Worker {
+    /// The output comes first, so that it is open when the input brings frames.
     pub(super) fn follow_links(&mut self) -> Result<(), StartError> {
+        self.follow_links_of(Role::OutNetdev)?;
+        self.follow_links_of(Role::InNetdev)
+    }
+
+    fn follow_links_of(&mut self, role: Role) -> Result<(), StartError> {
         let mut changes = Vec::new();
-        match self.links.read(|change| changes.push(change)) {
-            Ok(()) => changes.iter().try_for_each(|change| self.follow_link(change)),
-            Err(Overrun) => self.look_again(),
+        match self.end(role).1.read(|change| changes.push(change)) {
+            Ok(()) => changes.iter().try_for_each(|change| self.follow_link(role, change)),
+            Err(Overrun) => self.look_again(role),
         }
     }
 
-    fn follow_link(&mut self, change: &LinkChange) -> Result<(), StartError> {
-        let now = clock::monotonic_ns();
-        let input = self.input.observe(change, now);
-        let output = self.output.observe(change, now);
-        self.follow_transitions(input, output)?;
-        // Ours may have been renamed before it was deleted, and its name been given to another.
-        if [input, output].contains(&Some(Transition::Vanished)) { self.look_again() } else { Ok(()) }
-    }
-
-    /// Looks both interfaces up, when changes were missed.
-    fn look_again(&mut self) -> Result<(), StartError> {
-        let now = clock::monotonic_ns();
-        let mut transitions = [None, None];
-        for (endpoint, transition) in [&mut self.input, &mut self.output].into_iter().zip(&mut transitions) {
-            let same = endpoint.ifindex().map(|ifindex| self.links.by_index(ifindex)).transpose()?.flatten();
-            let link = match same {
-                Some(link) => Some(link),
-                None => self.links.by_name(endpoint.name())?,
-            };
-            *transition = endpoint.update(link, now);
+    /// One end: the interface, and the watch over the namespace that it is in.
+    fn end(&mut self, role: Role) -> (&mut Endpoint, &mut LinkWatch) {
+        match role {
+            Role::InNetdev => (&mut self.input, &mut self.input_links),
+            Role::OutNetdev => (&mut self.output, &mut self.output_links),
         }
-        let [input, output] = transitions;
-        self.follow_transitions(input, output)
     }
 
-    fn follow_transitions(
-        &mut self,
-        input: Option<Transition>,
-        output: Option<Transition>,
-    ) -> Result<(), StartError> {
-        if let Some(transition) = output {
-            if matches!(transition, Transition::Returned(_)) {
-                require_ethernet(Role::OutNetdev, &self.output)?;
-                self.open_output()?;
+    fn follow_link(&mut self, role: Role, change: &LinkChange) -> Result<(), StartError> {
+        let transition = self.end(role).0.observe(change, clock::monotonic_ns());
+        self.follow_transition(role, transition)?;
+        // It may have been renamed before it was deleted, and its name been given to another.
+        if transition == Some(Transition::Vanished) { self.look_again(role) } else { Ok(()) }
+    }
+
+    /// Looks an interface up, when changes were missed.
+    fn look_again(&mut self, role: Role) -> Result<(), StartError> {
+        let (endpoint, links) = self.end(role);
+        let same = endpoint.ifindex().map(|ifindex| links.by_index(ifindex)).transpose()?.flatten();
+        let link = match same {
+            Some(link) => Some(link),
+            None => links.by_name(endpoint.name())?,
+        };
+        let transition = endpoint.update(link, clock::monotonic_ns());
+        self.follow_transition(role, transition)
+    }
+
+    fn follow_transition(&mut self, role: Role, transition: Option<Transition>) -> Result<(), StartError> {
+        let Some(transition) = transition else { return Ok(()) };
+        if matches!(transition, Transition::Returned(_)) {
+            require_ethernet(role, self.end(role).0)?;
+            match role {
+                Role::InNetdev => self.open_input()?,
+                Role::OutNetdev => self.open_output()?,
             }
-            self.tell_transition(Role::OutNetdev, transition);
         }
-        if let Some(transition) = input {
-            if matches!(transition, Transition::Returned(_)) {
-                require_ethernet(Role::InNetdev, &self.input)?;
-                self.open_input()?;
-            }
-            self.tell_transition(Role::InNetdev, transition);
-        }
+        self.tell_transition(role, transition);
         self.announce_ready();
         Ok(())
     }
@@ -98,6 +97,7 @@ impl Worker {
                 )
             }));
         }
+        self.plan.out_netdev.enter()?;
         match Injector::open(self.output.name(), self.plan.mark) {
             Ok(injector) => self.outlet.attach(injector),
             Err(error) if self.may_be_missing(&error) => {}
@@ -115,7 +115,7 @@ impl Worker {
         let name = self.input.name();
         if self.capture.is_none() {
             let filter = Program::capture(self.plan.queue.direction(), self.plan.mark);
-            match Capture::open(name, filter, self.plan.latency) {
+            match Capture::open(&self.plan.in_netdev, filter, self.plan.latency) {
                 Ok(capture) => {
                     self.capture = Some(capture);
                     self.listen_to_source()?;
@@ -155,7 +155,7 @@ impl Worker {
         let source = self.capture.as_ref().and_then(|capture| capture.descriptors().next());
         source
             .map_or(Ok(()), |source| epoll::add(&self.epoll, source, Token::Capture.data(), flags))
-            .map_err(|errno| Error::new("add to epoll", self.plan.in_netdev.as_str(), errno).into())
+            .map_err(|errno| Error::new("add to epoll", self.plan.in_netdev.name.as_str(), errno).into())
     }
 
     /// Takes what the capture still holds, and closes it: nothing is hooked into the interface then.

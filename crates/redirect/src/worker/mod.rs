@@ -30,7 +30,7 @@ use crate::event::{Event, EventKind, Observer};
 use crate::gate::Gate;
 use crate::hold::Hold;
 use crate::outlet::Outlet;
-use crate::plan::Plan;
+use crate::plan::{Netdev, Plan};
 use crate::redirector::{Command, Inbox};
 use interfaces::require_ethernet;
 
@@ -82,7 +82,8 @@ pub(crate) struct Worker {
     events: Vec<epoll::Event>,
     wake: Arc<OwnedFd>,
     commands: Receiver<Command>,
-    links: LinkWatch,
+    input_links: LinkWatch,
+    output_links: LinkWatch,
     clock: StepWatch,
 
     observer: Observer,
@@ -100,12 +101,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Opens everything that is there. What is missing is an error, unless the plan says to wait.
-    pub(crate) fn open(plan: Plan, observer: Observer, inbox: Inbox) -> Result<Self, StartError> {
-        let on = |operation| Error::on(operation, plan.in_netdev.as_str());
-        let mut links = LinkWatch::open()?;
-        let now = clock::monotonic_ns();
-        let input = Endpoint::new(plan.in_netdev.clone(), links.by_name(&plan.in_netdev)?, now);
-        let output = Endpoint::new(plan.out_netdev.clone(), links.by_name(&plan.out_netdev)?, now);
+    pub(crate) fn open(mut plan: Plan, observer: Observer, inbox: Inbox) -> Result<Self, StartError> {
+        plan.pin_namespaces()?;
+        let on = |operation| Error::on(operation, plan.in_netdev.name.as_str());
+        let (input, input_links) = look_up(&plan.in_netdev)?;
+        let (output, output_links) = look_up(&plan.out_netdev)?;
         for (role, endpoint) in [(Role::InNetdev, &input), (Role::OutNetdev, &output)] {
             if endpoint.state() == State::Missing && !plan.wait {
                 return Err(StartError::NotFound { role, name: endpoint.name().to_string() });
@@ -117,7 +117,8 @@ impl Worker {
         let clock = StepWatch::new().map_err(on("watch the clock"))?;
         let watched = [
             (inbox.wake.as_fd(), Token::Commands),
-            (links.as_fd(), Token::Links),
+            (output_links.as_fd(), Token::Links),
+            (input_links.as_fd(), Token::Links),
             (clock.as_fd(), Token::Clock),
         ];
         for (fd, token) in watched {
@@ -136,7 +137,8 @@ impl Worker {
             events: Vec::new(),
             wake: inbox.wake,
             commands: inbox.commands,
-            links,
+            input_links,
+            output_links,
             clock,
             observer,
             pumped: Pumped::Idle,
@@ -145,7 +147,7 @@ impl Worker {
             warned: Vec::new(),
             last_error: None,
             stepped_at: 0,
-            overflow_checked: now,
+            overflow_checked: clock::monotonic_ns(),
             stopping: false,
             plan,
         };
@@ -177,7 +179,7 @@ impl Worker {
         match epoll::wait(&self.epoll, spare_capacity(&mut events), self.timeout().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => {
-                return Err(Error::new("wait for events", self.plan.in_netdev.as_str(), errno).into());
+                return Err(Error::new("wait for events", self.plan.in_netdev.name.as_str(), errno).into());
             }
         }
         for event in &events {
@@ -282,6 +284,14 @@ impl Worker {
             ));
         }
     }
+}
+
+/// The interface as it is now, and the watch that tells of its changes.
+fn look_up(netdev: &Netdev) -> Result<(Endpoint, LinkWatch), StartError> {
+    netdev.enter().map_err(StartError::Namespace)?;
+    let mut links = LinkWatch::open()?;
+    let link = links.by_name(&netdev.name)?;
+    Ok((Endpoint::new(netdev.name.clone(), link, clock::monotonic_ns()), links))
 }
 
 pub(crate) fn nanos(duration: Duration) -> u64 {

@@ -50,7 +50,7 @@ impl Worker {
     /// Reads the output's own counters; its changes of state are told by netlink.
     fn look_at_output(&mut self) {
         let Some(ifindex) = self.output.ifindex() else { return };
-        if let Ok(Some(link)) = self.links.by_index(ifindex) {
+        if let Ok(Some(link)) = self.output_links.by_index(ifindex) {
             self.output.count_lost(&link);
         }
     }
