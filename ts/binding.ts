@@ -100,9 +100,173 @@ export interface Redirector {
   stop(): Promise<Statistics>
 }
 
+/** What there is in a network namespace, at one moment. */
+export interface NetworkView {
+  /** `net:[4026531840]`, as the link /proc/PID/ns/net shows it. */
+  namespace: string
+  /** By ifindex. */
+  interfaces: HostInterface[]
+  /** AF_PACKET sockets, whoever has them. */
+  packetSockets: PacketSocket[]
+  /** Policy rules (`ip rule`) that look at the mark. */
+  markRules: MarkRule[]
+}
+
+export interface HostInterface {
+  name: string
+  /** Other names it answers to. */
+  altNames: string[]
+  ifindex: number
+  /** rtnetlink's: `tun`, `veth`, `bridge`, `macvtap` ...; empty where it has none (hardware, loopback). */
+  kind: string
+  /** Its frames have an Ethernet header. */
+  ethernet: boolean
+  up: boolean
+  /** On a TAP: somebody holds its descriptor. */
+  carrier: boolean
+  /** Bytes of a layer-3 packet. */
+  mtu: number
+  /** `52:54:00:12:34:56`; empty where it has none. */
+  mac: string
+  txQueues: number
+  rxQueues: number
+  /** Frames. */
+  txQueueLength: number
+  /** Bytes; above 65536 with BIG TCP. */
+  gsoMaxSize: number
+  qdisc: string
+  /** ifindex of the bridge or bond that it is a port of. */
+  controller?: number
+  /** Frames pass in `forwarding` only. */
+  bridgePortState?: 'disabled' | 'listening' | 'learning' | 'forwarding' | 'blocking'
+  /** ifindex of a veth's peer, or of the lower interface of a VLAN or macvtap. */
+  link?: number
+  /** That one is in another network namespace. */
+  linkElsewhere: boolean
+  /** TUN and TAP only. */
+  tun?: TunFacts
+  /** Active ones of those that matter to forwarding, by the names of `ethtool -k`. */
+  offloads: string[]
+  rxPackets: number
+  /** On a TAP: frames read by the holder of its descriptor. */
+  txPackets: number
+  rxDropped: number
+  txDropped: number
+  filters: TrafficFilter[]
+}
+
+export interface TunFacts {
+  /** With an Ethernet header, as a VM has it; otherwise a TUN. */
+  tap: boolean
+  vnetHeader: boolean
+  /** Outlives its descriptors. */
+  persistent: boolean
+  multiQueue: boolean
+  /** Descriptors in use; 1 without multiQueue, held or not: see `carrier`. */
+  queues: number
+  disabledQueues: number
+  /** User and group that may open it. */
+  owner?: number
+  group?: number
+}
+
+/** A tc filter at clsact or ingress, or a program at tcx where the kernel lets us ask for them. */
+export interface TrafficFilter {
+  /** As the host sees it: egress of a TAP is towards its guest. */
+  direction: 'ingress' | 'egress'
+  /** `u32`, `flower`, `matchall`, `bpf`, `tcx` ... */
+  kind: string
+  /** The lowest comes first. */
+  priority: number
+  /** Ethertype; 3 is all. */
+  protocol: number
+  handle: number
+  /** `mirred`, `gact` ..., in order. */
+  actions: string[]
+  /** The eBPF program that decides. */
+  programId?: number
+}
+
+export interface PacketSocket {
+  /** 0: all interfaces. */
+  ifindex: number
+  /** Ethertype; 3 is all, 0 is none: it only sends. */
+  protocol: number
+  /** As /proc/PID/fd shows it: `socket:[INODE]`. */
+  inode: number
+  uid: number
+  /** Hooked in: bound, and its interface is there. */
+  running: boolean
+}
+
+export interface MarkRule {
+  /** The lowest comes first. */
+  priority: number
+  /** What the mark must be, under the mask. */
+  mark: number
+  mask: number
+  /** Routing table it leads to; 0 for a rule that leads to none. */
+  table: number
+  ipv6: boolean
+}
+
+/** A TAP's descriptor in another process. */
+export interface TapDescriptor {
+  /** Its name, in its own namespace. */
+  interface: string
+  /** `net:[...]`; absent where the kernel does not tell (CAP_NET_ADMIN there; a macvtap). */
+  namespace?: string
+  tap: boolean
+  multiQueue: boolean
+  vnetHeader: boolean
+  /** 0 without one. */
+  vnetHeaderBytes: number
+}
+
+/** One end of a connection of unix sockets; the other end is another of these. */
+export interface UnixPeer {
+  /** As /proc/PID/fd shows it: `socket:[INODE]`. */
+  inode: number
+  peer: number
+  /** Where it is bound: a path, or `@` and an abstract name. A connection has its listener's. */
+  path?: string
+}
+
+export interface ClockFacts {
+  /** Between two ticks, in which some of the kernel's timers count. */
+  jiffyNs: number
+  /** Something keeps the wall clock in step with others. */
+  synchronized: boolean
+  /** How far it may be off; grows while nothing corrects it. */
+  errorUs: number
+  /** Seconds from UTC to TAI; 0 where nobody has told the kernel. */
+  taiOffset: number
+}
+
+/** What became of a try. Without a packet socket the others are refused for the same reason. */
+export interface PrivilegeProbe {
+  what: 'packet_socket' | 'mark' | 'receive_buffer' | 'ring'
+  allowed: boolean
+  /** `EPERM` ... */
+  errno?: string
+  message?: string
+}
+
 export interface Binding {
   Redirector: {
     start(options: RedirectorOptions, onEvent: (event: RedirectorEvent) => void): Promise<Redirector>
   }
+  /**
+   * `netns`: a path to a namespace's file; without it, this process's own. Needs no privilege, but CAP_SYS_ADMIN to
+   * enter another namespace.
+   */
+  inspectNetwork(netns?: string): Promise<NetworkView>
+  /** By pidfd_getfd(2): needs PTRACE_MODE_ATTACH on that process. NETDEV_NOT_FOUND for what is no TAP. */
+  inspectTapDescriptor(pid: number, fd: number): Promise<TapDescriptor>
+  /** Connected unix sockets of a network namespace. */
+  inspectUnixPeers(netns?: string): Promise<UnixPeer[]>
+  inspectClock(): ClockFacts
+  /** What the kernel allows this process there: each thing tried, on sockets that are closed again at once. */
+  probePrivileges(netns?: string): Promise<PrivilegeProbe[]>
   version(): string
 }

@@ -2,6 +2,7 @@
 //! line what to do.
 
 use napi::{Env, Error, JsError};
+use tapferry_inspect::InspectError;
 use tapferry_redirect::StartError;
 
 /// A failure on its way to JavaScript.
@@ -25,6 +26,15 @@ impl Failure {
         )
     }
 
+    /// A question to the host has panicked: a bug, which must not take the process along.
+    pub(crate) fn inquiry_ended() -> Self {
+        Self::new(
+            "SYSTEM",
+            &"looking at the host ended unexpectedly",
+            &"please report this, with what stands above",
+        )
+    }
+
     /// The error to reject a promise with: napi's own carries only its status as `code`.
     pub(crate) fn into_rejection(self, env: Env) -> Error {
         let error = Error::<&str>::new(self.code, format!("{}\n{}", self.message, self.hint));
@@ -34,6 +44,12 @@ impl Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
+        Self::new(error.code(), &error, &error.hint())
+    }
+}
+
+impl From<InspectError> for Failure {
+    fn from(error: InspectError) -> Self {
         Self::new(error.code(), &error, &error.hint())
     }
 }

@@ -5,6 +5,7 @@
 //! - [`event`]: what a redirector tells
 //! - [`statistics`]: what it counts
 //! - [`namespace`]: network namespaces by their path
+//! - [`network`]: what there is on the host, for those who look before they start
 //! - [`error`]: failures with their stable code
 //!
 //! Frames never pass through here. Nothing blocks the JavaScript thread: starting, asking and stopping
@@ -13,6 +14,7 @@
 pub mod error;
 pub mod event;
 pub mod namespace;
+pub mod network;
 pub mod options;
 pub mod redirector;
 pub mod statistics;

@@ -96,7 +96,7 @@ impl Statistics {
 
 /// Exact up to 2^53: at a million frames a second that is 285 years.
 #[expect(clippy::cast_precision_loss, reason = "JavaScript has no other number that JSON can write")]
-fn number(value: u64) -> f64 {
+pub(crate) fn number(value: u64) -> f64 {
     value as f64
 }
 

@@ -12,9 +12,15 @@
 //! - [`inject`]: batches through sendmmsg
 //! - [`grace`]: a wait for frames on their way to a capture
 //! - [`link`]: interfaces coming, going and changing, and their counters, by rtnetlink
+//! - [`interfaces`]: the whole description of all of them, once
+//! - [`offloads`]: what an interface leaves to its hardware or driver
+//! - [`traffic_control`]: tc filters and tcx programs
+//! - [`rules`]: policy rules that look at the mark
+//! - [`unix_peers`]: which unix sockets are connected to each other
+//! - [`tap`]: a TAP's descriptor in another process
 //! - [`pages`]: shared memory and large buffers
 //! - [`stamping`]: the kernel's timestamps, from when on they are made
-//! - [`clock`]: wall-clock time in the unit of the kernel's frame timestamps
+//! - [`clock`]: wall-clock time in the unit of the kernel's frame timestamps, and how good the clocks are
 //!
 //! Invariants: descriptors are owned and never leave this crate as bare numbers; a frame handed out
 //! borrows the memory it lies in, so that the kernel cannot get it back while somebody reads it; every
@@ -25,17 +31,24 @@ pub mod error;
 pub mod filter;
 pub mod grace;
 pub mod inject;
+pub mod interfaces;
 pub mod link;
 pub mod namespace;
 pub mod netdev;
+pub mod offloads;
 pub mod packet;
 pub mod pages;
 pub mod receive;
 pub mod ring;
+pub mod rules;
 pub mod stamping;
+pub mod tap;
+pub mod traffic_control;
+pub mod unix_peers;
 
 mod captured;
 mod control;
+mod netlink;
 
 pub use captured::Captured;
 pub use error::Error;

@@ -166,6 +166,11 @@ fn is_about_the_interface(message: &LinkMessage) -> bool {
     message.header.interface_family == AddressFamily::Unspec
 }
 
+/// The loopback interface's frames have an Ethernet header, too.
+pub(crate) fn carries_ethernet(message: &LinkMessage) -> bool {
+    matches!(message.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback)
+}
+
 fn describe(message: &LinkMessage) -> Option<Link> {
     let mut link = Link {
         ifindex: IfIndex::from_netlink(message.header.index)?,
@@ -173,7 +178,7 @@ fn describe(message: &LinkMessage) -> Option<Link> {
         up: message.header.flags.contains(LinkFlags::Up),
         carrier: message.header.flags.contains(LinkFlags::LowerUp),
         mtu: 0,
-        is_ethernet: matches!(message.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback),
+        is_ethernet: carries_ethernet(message),
         is_tap: false,
         tx_dropped: 0,
     };

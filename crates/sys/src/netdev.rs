@@ -61,15 +61,21 @@ impl IfIndex {
 /// Resolves a name (ioctl SIOCGIFINDEX) through `socket`, in that socket's network namespace.
 /// `Errno::NODEV` when there is no such interface.
 pub fn ifindex(socket: impl AsFd, name: &InterfaceName) -> Result<IfIndex, Errno> {
+    let mut request = request_about(name);
+    // SAFETY: the kernel reads the name from and writes the number into a valid ifreq of our own.
+    checked(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCGIFINDEX, &raw mut request) })?;
+    // SAFETY: the call succeeded, so the kernel filled in this member of the union.
+    Ok(IfIndex(unsafe { request.ifr_ifru.ifru_ifindex }))
+}
+
+/// An ioctl's question about the interface of that name (netdevice(7)).
+pub(crate) fn request_about(name: &InterfaceName) -> libc::ifreq {
     // SAFETY: an ifreq is plain data for which all zeros is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.as_str().bytes()) {
         *to = c_char::from_ne_bytes([from]);
     }
-    // SAFETY: the kernel reads the name from and writes the number into a valid ifreq of our own.
-    checked(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCGIFINDEX, &raw mut request) })?;
-    // SAFETY: the call succeeded, so the kernel filled in this member of the union.
-    Ok(IfIndex(unsafe { request.ifr_ifru.ifru_ifindex }))
+    request
 }
 
 #[cfg(test)]

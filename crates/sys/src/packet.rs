@@ -97,6 +97,12 @@ impl PacketSocket {
         self.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &fprog)
     }
 
+    /// Room for `bytes` of waiting frames, beyond the system's limit (SO_RCVBUFFORCE): `Errno::PERM` without
+    /// CAP_NET_ADMIN in the initial user namespace.
+    pub fn force_receive_buffer(&self, bytes: u32) -> Result<(), Errno> {
+        self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)
+    }
+
     /// Asks for room for `bytes` of waiting frames, beyond the system's limit where we may.
     pub fn set_receive_buffer(&self, bytes: u32) -> Result<(), Errno> {
         self.set_buffer(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes)

@@ -22,8 +22,8 @@ const BATCH: usize = 64;
 /// Room for one: a virtio-net header, and a frame of 64 KiB with its Ethernet header and tags.
 const SLOT: usize = 68 * 1024;
 
-/// Asked for frames that wait to be read. A 64-byte frame is charged 832 bytes: about 80 000 of them.
-const RECEIVE_BUFFER: u32 = 64 * 1024 * 1024;
+/// Bytes asked for, for frames that wait to be read. A 64-byte frame is charged 832 bytes: about 80 000 of them.
+pub const RECEIVE_BUFFER: u32 = 64 * 1024 * 1024;
 
 /// A bound capture socket with its buffers.
 #[derive(Debug)]

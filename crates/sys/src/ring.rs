@@ -70,27 +70,9 @@ impl Ring {
     pub fn open(name: &InterfaceName, filter: &Program, geometry: Geometry) -> Result<Self, Error> {
         let object = name.as_str();
         let socket = open_for(name)?;
-        let version = libc::tpacket_versions::TPACKET_V3 as libc::c_int;
-        socket
-            .set(libc::SOL_PACKET, libc::PACKET_VERSION, &version)
-            .map_err(Error::on("select TPACKET_V3", object))?;
         socket.enable_vnet_header().map_err(Error::on("enable PACKET_VNET_HDR", object))?;
         socket.attach(filter).map_err(Error::on("attach the capture filter", object))?;
-        let request = libc::tpacket_req3 {
-            tp_block_size: geometry.block_bytes,
-            tp_block_nr: geometry.blocks,
-            // V3 packs frames; the kernel only checks that frame size and count match the blocks.
-            tp_frame_size: geometry.block_bytes,
-            tp_frame_nr: geometry.blocks,
-            tp_retire_blk_tov: RETIRE_MS,
-            tp_sizeof_priv: 0,
-            tp_feature_req_word: 0,
-        };
-        socket
-            .set(libc::SOL_PACKET, libc::PACKET_RX_RING, &request)
-            .map_err(Error::on("allocate the capture ring", object))?;
-        let memory =
-            Mapping::shared(&socket, geometry.bytes()).map_err(Error::on("map the capture ring", object))?;
+        let memory = allocate(&socket, object, geometry)?;
         bind_by_name(&socket, name, Binding::Capture)?;
         Ok(Self { socket, memory, geometry, block: 0, cursor: None })
     }
@@ -204,6 +186,36 @@ impl Ring {
         };
         Some((captured, offset + to_usize(header.tp_next_offset)))
     }
+}
+
+/// Gives a socket that is not bound yet its ring, and maps it. The virtio-net header must be enabled before.
+fn allocate(socket: &PacketSocket, object: &str, geometry: Geometry) -> Result<Mapping, Error> {
+    let version = libc::tpacket_versions::TPACKET_V3 as libc::c_int;
+    socket
+        .set(libc::SOL_PACKET, libc::PACKET_VERSION, &version)
+        .map_err(Error::on("select TPACKET_V3", object))?;
+    let request = libc::tpacket_req3 {
+        tp_block_size: geometry.block_bytes,
+        tp_block_nr: geometry.blocks,
+        // V3 packs frames; the kernel only checks that frame size and count match the blocks.
+        tp_frame_size: geometry.block_bytes,
+        tp_frame_nr: geometry.blocks,
+        tp_retire_blk_tov: RETIRE_MS,
+        tp_sizeof_priv: 0,
+        tp_feature_req_word: 0,
+    };
+    socket
+        .set(libc::SOL_PACKET, libc::PACKET_RX_RING, &request)
+        .map_err(Error::on("allocate the capture ring", object))?;
+    Mapping::shared(socket, geometry.bytes()).map_err(Error::on("map the capture ring", object))
+}
+
+/// Whether there is memory for a ring: allocates one for a socket of its own that captures nothing, and
+/// gives it back.
+pub fn probe(geometry: Geometry) -> Result<(), Error> {
+    const OBJECT: &str = "a socket without interface";
+    let socket = PacketSocket::open().map_err(Error::on("create AF_PACKET socket", OBJECT))?;
+    allocate(&socket, OBJECT, geometry).map(drop)
 }
 
 /// Iterates over the unread frames of a block.
