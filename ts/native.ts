@@ -6,13 +6,18 @@
  * without an addon, and start faster.
  */
 
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
+import {
+  addonBroken,
+  addonMissing,
+  addonOfOtherVersion,
+  addonPackage,
+  type InstalledManifest,
+  platformTriple,
+} from './addon.ts'
 import type { Binding } from './binding.ts'
-import { TapferryError } from './errors.ts'
-
-const PACKAGE_PREFIX = '@tapferry/binding-'
 
 const require = createRequire(import.meta.url)
 
@@ -27,47 +32,39 @@ export function loadBinding(): Binding {
     if (existsSync(path)) return load(path)
   }
 
-  const name = PACKAGE_PREFIX + triple
+  return loadPackage(triple)
+}
+
+function loadPackage(triple: string): Binding {
+  const name = addonPackage(triple)
+  const manifest = installedManifest()
+  let binding: Binding
   try {
-    return require(name) as Binding
+    binding = require(name) as Binding
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw broken(name, cause)
-    throw new TapferryError(
-      'ADDON_MISSING',
-      `no native addon for ${triple}: package ${name} is not installed`,
-      'in a checkout: npm run build:native; else install tapferry again, without --omit=optional or --no-optional',
-      { cause },
-    )
+    if ((cause as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw addonBroken(name, cause)
+    throw addonMissing(triple, manifest, cause)
   }
+  const version = binding.version()
+  if (manifest.version !== undefined && version !== manifest.version) {
+    throw addonOfOtherVersion(name, version, manifest.version)
+  }
+  return binding
 }
 
 function load(path: string): Binding {
   try {
     return require(path) as Binding
   } catch (cause) {
-    throw broken(path, cause)
+    throw addonBroken(path, cause)
   }
 }
 
-function broken(what: string, cause: unknown): TapferryError {
-  const why = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause)
-  return new TapferryError(
-    'ADDON_BROKEN',
-    `the native addon ${what} does not load on ${platformTriple()}: ${why}`,
-    'build it on this machine: npm run build:native',
-    { cause },
-  )
-}
-
-/** Platform, architecture and C library, as in the names of the platform packages. */
-function platformTriple(): string {
-  return `${process.platform}-${process.arch}-${isGlibc() ? 'gnu' : 'musl'}`
-}
-
-function isGlibc(): boolean {
-  const report = process.report
-  // Without this the report resolves the names of all peers, which may take seconds.
-  Object.assign(report, { excludeNetwork: true })
-  const { header } = report.getReport() as { header?: { glibcVersionRuntime?: string } }
-  return header?.glibcVersionRuntime !== undefined
+/** The package.json beside dist/; an incomplete copy may have none. */
+function installedManifest(): InstalledManifest {
+  try {
+    return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as InstalledManifest
+  } catch {
+    return {}
+  }
 }
