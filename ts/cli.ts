@@ -6,7 +6,9 @@
  */
 
 import type { Command } from 'clipanion'
+import { doctorHelp } from './doctor/help.ts'
 import { ExitStatus } from './errors.ts'
+import { netdevsHelp } from './netdevs/help.ts'
 import { explainSyntaxError, unknownCommand } from './options/syntax.ts'
 import { colorsFor } from './output/color.ts'
 import { requestedColor } from './output/failure.ts'
@@ -14,7 +16,7 @@ import { briefHelp, type CommandHelp, fullHelp, overview } from './output/help.t
 import { runHelp } from './run/help.ts'
 
 /** What the help lists. */
-const HELPS: readonly CommandHelp[] = [runHelp]
+const HELPS: readonly CommandHelp[] = [runHelp, netdevsHelp, doctorHelp]
 
 export async function runCommandLine(argv: readonly string[]): Promise<ExitStatus> {
   const help = helpFor(argv)

@@ -2,8 +2,9 @@
 
 import test, { type ExecutionContext } from 'ava'
 import type { Monitor } from '../../ts/monitor/index.ts'
-import { listNetClients, resolveNetdev } from '../../ts/netdev/index.ts'
-import { parseInfoNetwork } from '../../ts/netdev/info-network.ts'
+import { resolveNetdev } from '../../ts/netdev/index.ts'
+import { parseInfoNetwork } from '../../ts/vm/info-network.ts'
+import { listNetClients } from '../../ts/vm/net-clients.ts'
 import { failure, simulate, watch } from './support.ts'
 
 const INFO_NETWORK = `${String.raw`hub 0
@@ -39,13 +40,13 @@ test('without a monitor every name is an interface', async t => {
 
 test('an id becomes the interface of its TAP', async t => {
   const monitor = await connect(t)
-  t.deepEqual(await resolveNetdev('hn0', 'in_netdev', monitor), { interface: 'tapx0', id: 'hn0' })
-  t.deepEqual(await resolveNetdev('sc0', 'out_netdev', monitor), { interface: 'tap,c', id: 'sc0' })
+  t.deepEqual(await resolveNetdev('hn0', 'in_netdev', { monitor }), { interface: 'tapx0', id: 'hn0' })
+  t.deepEqual(await resolveNetdev('sc0', 'out_netdev', { monitor }), { interface: 'tap,c', id: 'sc0' })
 })
 
 test('all queues of a netdev are one interface', async t => {
   const monitor = await connect(t)
-  t.deepEqual(await resolveNetdev('mq0', 'in_netdev', monitor), { interface: 'tapx1', id: 'mq0' })
+  t.deepEqual(await resolveNetdev('mq0', 'in_netdev', { monitor }), { interface: 'tapx1', id: 'mq0' })
   const clients = await listNetClients(monitor)
   t.like(
     clients.find(client => client.id === 'mq0'),
@@ -55,12 +56,12 @@ test('all queues of a netdev are one interface', async t => {
 
 test('an id wins over a host interface of the same name', async t => {
   const monitor = await connect(t)
-  t.deepEqual(await resolveNetdev('lo', 'in_netdev', monitor), { interface: 'tapx9', id: 'lo' })
+  t.deepEqual(await resolveNetdev('lo', 'in_netdev', { monitor }), { interface: 'tapx9', id: 'lo' })
 })
 
 test('a name that is no id but a host interface stays as it is', async t => {
   const monitor = await connect(t, '')
-  t.deepEqual(await resolveNetdev('lo', 'out_netdev', monitor), { interface: 'lo' })
+  t.deepEqual(await resolveNetdev('lo', 'out_netdev', { monitor }), { interface: 'lo' })
 })
 
 test('a TAP that was passed by descriptor is told with the place of its name', async t => {
@@ -69,7 +70,7 @@ test('a TAP that was passed by descriptor is told with the place of its name', a
     ['f0', 3],
     ['f1', 4],
   ] as const) {
-    const error = await failure(t, resolveNetdev(id, 'in_netdev', monitor))
+    const error = await failure(t, resolveNetdev(id, 'in_netdev', { monitor }))
     t.is(error.code, 'NETDEV_ID_UNRESOLVED')
     t.true(error.message.startsWith(`failed to resolve TAP ifname for in_netdev '${id}': `), error.message)
     t.true(error.message.includes(`as descriptor ${fd}`), error.message)
@@ -79,7 +80,7 @@ test('a TAP that was passed by descriptor is told with the place of its name', a
 
 test('a TAP that a helper made is told as such', async t => {
   const monitor = await connect(t)
-  const error = await failure(t, resolveNetdev('b0', 'out_netdev', monitor))
+  const error = await failure(t, resolveNetdev('b0', 'out_netdev', { monitor }))
   t.is(error.code, 'NETDEV_ID_UNRESOLVED')
   t.regex(error.message, /^failed to resolve TAP ifname for out_netdev 'b0': its TAP was made by a helper/)
 })
@@ -90,7 +91,7 @@ test('a netdev that is no TAP is told with its type', async t => {
     ['u0', 'user'],
     ['s0', 'socket'],
   ] as const) {
-    const error = await failure(t, resolveNetdev(id, 'in_netdev', monitor))
+    const error = await failure(t, resolveNetdev(id, 'in_netdev', { monitor }))
     t.is(error.code, 'NETDEV_ID_UNRESOLVED')
     t.true(error.message.includes(`its backend is of type ${type},`), error.message)
   }
@@ -98,17 +99,20 @@ test('a netdev that is no TAP is told with its type', async t => {
 
 test('an unknown name is refused with the ids that there are', async t => {
   const monitor = await connect(t)
-  const error = await failure(t, resolveNetdev('tapnone', 'in_netdev', monitor))
+  const error = await failure(t, resolveNetdev('tapnone', 'in_netdev', { monitor }))
   t.is(error.code, 'NETDEV_ID_UNKNOWN')
   t.regex(error.message, /^in_netdev 'tapnone' not found: /)
   t.regex(error.message, /its netdevs are: f0, f1, b0, sc0, s0, lo, mq0, hn0, u0$/)
   const none = await connect(t, '')
-  t.regex((await failure(t, resolveNetdev('x', 'out_netdev', none))).message, /that VM has no netdevs$/)
+  t.regex(
+    (await failure(t, resolveNetdev('x', 'out_netdev', { monitor: none }))).message,
+    /that VM has no netdevs$/,
+  )
 })
 
 test("a device's name is answered with its netdev's", async t => {
   const monitor = await connect(t)
-  const error = await failure(t, resolveNetdev('nic0', 'in_netdev', monitor))
+  const error = await failure(t, resolveNetdev('nic0', 'in_netdev', { monitor }))
   t.is(error.code, 'NETDEV_ID_UNKNOWN')
   t.is(error.hint, "'nic0' is the device: its netdev is 'hn0'")
 })
@@ -116,7 +120,7 @@ test("a device's name is answered with its netdev's", async t => {
 test('a lost monitor is told as such', async t => {
   const monitor = await connect(t)
   await monitor.close()
-  t.is((await failure(t, resolveNetdev('hn0', 'in_netdev', monitor))).code, 'MONITOR_LOST')
+  t.is((await failure(t, resolveNetdev('hn0', 'in_netdev', { monitor }))).code, 'MONITOR_LOST')
 })
 
 test('lines of hubs and filters and nonsense are passed over', t => {

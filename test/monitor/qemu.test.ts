@@ -4,7 +4,8 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { accessSync, constants, readFileSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import { Monitor, type MonitorEvent } from '../../ts/monitor/index.ts'
-import { listNetClients, resolveNetdev } from '../../ts/netdev/index.ts'
+import { resolveNetdev } from '../../ts/netdev/index.ts'
+import { listNetClients } from '../../ts/vm/net-clients.ts'
 import { describe, failure, freePort, sleep, socketPath, until, watch } from './support.ts'
 
 const QEMU = 'qemu-system-x86_64'
@@ -257,11 +258,11 @@ withQemu('netdev ids are resolved to the TAPs of the VM', async t => {
     wrapper,
   )
   const { monitor } = await watch(t, { address: path, wait: true })
-  t.deepEqual(await resolveNetdev('hn0', 'in_netdev', monitor), { interface: 'tapferry0', id: 'hn0' })
-  t.deepEqual(await resolveNetdev('mq0', 'out_netdev', monitor), { interface: 'tapferry1', id: 'mq0' })
-  t.deepEqual(await resolveNetdev('lo', 'out_netdev', monitor), { interface: 'lo' })
-  t.is((await failure(t, resolveNetdev('s0', 'in_netdev', monitor))).code, 'NETDEV_ID_UNRESOLVED')
-  const unknown = await failure(t, resolveNetdev('tapferry0', 'in_netdev', monitor))
+  t.deepEqual(await resolveNetdev('hn0', 'in_netdev', { monitor }), { interface: 'tapferry0', id: 'hn0' })
+  t.deepEqual(await resolveNetdev('mq0', 'out_netdev', { monitor }), { interface: 'tapferry1', id: 'mq0' })
+  t.deepEqual(await resolveNetdev('lo', 'out_netdev', { monitor }), { interface: 'lo' })
+  t.is((await failure(t, resolveNetdev('s0', 'in_netdev', { monitor }))).code, 'NETDEV_ID_UNRESOLVED')
+  const unknown = await failure(t, resolveNetdev('tapferry0', 'in_netdev', { monitor }))
   t.is(unknown.code, 'NETDEV_ID_UNKNOWN', 'that interface is in another network namespace')
   t.regex(unknown.message, /its netdevs are: /)
   t.like(

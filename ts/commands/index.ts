@@ -1,9 +1,14 @@
 /** All commands, registered. */
 
 import { Cli } from 'clipanion'
+import { DoctorCommand } from './doctor.ts'
+import { NetdevsCommand } from './netdevs.ts'
 import { RunCommand } from './run.ts'
 import { VersionCommand } from './version.ts'
 
 export function buildCli(): Cli {
-  return Cli.from([RunCommand, VersionCommand], { binaryName: 'tapferry', enableColors: false })
+  return Cli.from([RunCommand, NetdevsCommand, DoctorCommand, VersionCommand], {
+    binaryName: 'tapferry',
+    enableColors: false,
+  })
 }

@@ -4,8 +4,8 @@
  */
 
 import { TapferryError } from '../errors.ts'
+import type { ProcessState } from '../host/processes.ts'
 import { formatMonitorAddress, type MonitorAddress } from './address.ts'
-import type { ListenerProcess } from './listener.ts'
 
 /** How to give a VM one more monitor, in the places where VMs come from. */
 const ANOTHER_MONITOR =
@@ -133,7 +133,7 @@ export function silent(
   address: MonitorAddress,
   failure: NoAnswer,
   timeoutMs: number,
-  listener: ListenerProcess | undefined,
+  listener: ProcessState | undefined,
 ): TapferryError {
   const where = formatMonitorAddress(address)
   const span = `${timeoutMs / 1000} s, twice`
@@ -156,7 +156,7 @@ export function silent(
   )
 }
 
-export function frozen(address: MonitorAddress, listener: ListenerProcess, cause: Error): TapferryError {
+export function frozen(address: MonitorAddress, listener: ProcessState, cause: Error): TapferryError {
   return new TapferryError(
     'MONITOR_FROZEN',
     `the process behind the monitor ${formatMonitorAddress(address)} is stopped: ` +

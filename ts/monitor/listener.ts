@@ -1,77 +1,100 @@
 /**
- * Which process of this host listens at a monitor's address, and whether it is stopped.
+ * The processes at both ends of a monitor's address, if they are on this host.
  *
- * Read from /proc (proc(5)): the listening socket's inode from net/unix or net/tcp, then the process that has
- * it among its descriptors. That walk over all processes is slow, so it is done only after a time-out.
- * What may not be read (another user's process without privilege, another network namespace, a path that was
- * bound relative to another directory) is simply not found.
+ * Read from /proc (proc(5)): the sockets' inodes from net/unix or net/tcp, then the processes that have them among
+ * their descriptors. Sockets are listed in the network namespace in which they were made, although the path of a
+ * unix socket leads anywhere; so the namespaces of all processes are looked through, this one's first. That is
+ * slow, and done only after a time-out, once to find a VM's TAPs, and by doctor.
+ *
+ * What may not be read (another user's process without privilege, a path that was bound relative to another
+ * directory) is simply not found.
  */
 
-import { readdir, readFile, readlink, realpath } from 'node:fs/promises'
+import { readFile, realpath } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import { netnsIdOfProcess } from '../host/namespaces.ts'
+import { listPids, type ProcessState, processState, socketHolders } from '../host/processes.ts'
+import { loadBinding } from '../native.ts'
 import type { MonitorAddress } from './address.ts'
 
-export interface ListenerProcess {
-  readonly pid: number
-  /** The kernel's short name of it (comm), at most 15 bytes. */
-  readonly name: string
-  /** Stopped by a signal or by a debugger. */
-  readonly frozen: boolean
+/** The sockets of one network namespace at a monitor's address. */
+interface Sockets {
+  /** Through which process's /proc they are seen. */
+  readonly pid: number | 'self'
+  readonly listening: ReadonlySet<string>
+  /** The VM's ends of connections. */
+  readonly connected: ReadonlySet<string>
+  /** The other ends of those, where the table tells. */
+  readonly peers: ReadonlySet<string>
 }
 
-export async function findListener(address: MonitorAddress): Promise<ListenerProcess | undefined> {
-  const inodes = address.kind === 'unix' ? await unixInodes(address.path) : await tcpInodes(address.port)
-  if (inodes.size === 0) return undefined
-  for (const pid of await readdir('/proc')) {
-    if (/^\d+$/.test(pid) && (await holdsSocket(pid, inodes))) return await describe(pid)
+/** Who listens there: the VM. */
+export async function findListener(address: MonitorAddress): Promise<ProcessState | undefined> {
+  const sockets = await findSockets(address)
+  const [[pid] = []] = (await socketHolders(sockets?.listening ?? new Set())).values()
+  return pid === undefined ? undefined : processState(pid)
+}
+
+/** Who is connected, or waits for it. This process is not told. */
+export async function findClients(address: MonitorAddress): Promise<ProcessState[]> {
+  const sockets = await findSockets(address)
+  if (sockets === undefined) return []
+  const peers = address.kind === 'unix' ? await unixPeers(sockets) : sockets.peers
+  const pids = new Set([...(await socketHolders(peers)).values()].flat())
+  pids.delete(process.pid)
+  const states = await Promise.all([...pids].map(processState))
+  return states.filter(state => state !== undefined)
+}
+
+async function findSockets(address: MonitorAddress): Promise<Sockets | undefined> {
+  const seen = new Set<string | undefined>()
+  for (const pid of ['self' as const, ...(await listPids())]) {
+    const namespace = await netnsIdOfProcess(pid)
+    if (seen.has(namespace)) continue
+    seen.add(namespace)
+    const sockets =
+      address.kind === 'unix' ? await unixSockets(pid, address.path) : await tcpSockets(pid, address.port)
+    if (sockets.listening.size > 0) return sockets
   }
   return undefined
 }
 
 /** net/unix: Num RefCount Protocol Flags Type St Inode Path; the flag is __SO_ACCEPTCON (linux/net.h). */
-async function unixInodes(path: string): Promise<Set<string>> {
+async function unixSockets(pid: number | 'self', path: string): Promise<Sockets> {
   const absolute = resolve(path)
   const names = new Set([path, absolute, await realpath(absolute).catch(() => absolute)])
-  const inodes = new Set<string>()
-  for (const line of await linesOf('/proc/net/unix')) {
+  const [listening, connected] = [new Set<string>(), new Set<string>()]
+  for (const line of await linesOf(`/proc/${pid}/net/unix`)) {
     const { flags, inode, name } =
       /^\S+ \S+ \S+ (?<flags>\S+) \S+ \S+ +(?<inode>\d+) (?<name>.+)$/.exec(line)?.groups ?? {}
-    if (flags === '00010000' && names.has(name ?? '')) inodes.add(inode ?? '')
+    if (inode === undefined || !names.has(name ?? '')) continue
+    if (flags === '00010000') listening.add(inode)
+    else connected.add(inode)
   }
-  return inodes
+  return { pid, listening, connected, peers: new Set() }
 }
 
-/** net/tcp, net/tcp6: sl local_address rem_address st ... inode; state 0A is TCP_LISTEN (net/tcp_states.h). */
-async function tcpInodes(port: number): Promise<Set<string>> {
-  const wanted = port.toString(16).toUpperCase().padStart(4, '0')
-  const inodes = new Set<string>()
-  for (const file of ['/proc/net/tcp', '/proc/net/tcp6']) {
-    for (const line of await linesOf(file)) {
-      const columns = line.trim().split(/\s+/)
-      if (columns[1]?.endsWith(`:${wanted}`) && columns[3] === '0A') inodes.add(columns[9] ?? '')
+/** net/unix does not tell who is connected with whom; sock_diag(7) does. */
+async function unixPeers({ pid, connected }: Sockets): Promise<Set<string>> {
+  const netns = pid === 'self' ? undefined : `/proc/${pid}/ns/net`
+  const pairs = await loadBinding()
+    .inspectUnixPeers(netns)
+    .catch(() => [])
+  return new Set(pairs.filter(({ inode }) => connected.has(String(inode))).map(({ peer }) => String(peer)))
+}
+
+/** net/tcp, net/tcp6: sl local_address rem_address st ... inode; 0A is TCP_LISTEN (net/tcp_states.h). */
+async function tcpSockets(pid: number | 'self', port: number): Promise<Sockets> {
+  const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  const [listening, connected, peers] = [new Set<string>(), new Set<string>(), new Set<string>()]
+  for (const file of ['tcp', 'tcp6']) {
+    for (const line of await linesOf(`/proc/${pid}/net/${file}`)) {
+      const [, local = '', remote = '', state = '', , , , , , inode = '0'] = line.trim().split(/\s+/)
+      if (local.endsWith(wanted)) (state === '0A' ? listening : connected).add(inode)
+      else if (remote.endsWith(wanted)) peers.add(inode)
     }
   }
-  return inodes
-}
-
-async function holdsSocket(pid: string, inodes: ReadonlySet<string>): Promise<boolean> {
-  const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => [])
-  for (const fd of descriptors) {
-    const target = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')
-    const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1]
-    if (inode !== undefined && inodes.has(inode)) return true
-  }
-  return false
-}
-
-/** stat: pid (comm) state ...; comm may hold blanks and parentheses, so the last parenthesis counts. */
-async function describe(pid: string): Promise<ListenerProcess | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
-  const open = stat.indexOf('(')
-  const close = stat.lastIndexOf(')')
-  if (open < 0 || close < open) return undefined
-  const state = stat.slice(close + 2, close + 3)
-  return { pid: Number(pid), name: stat.slice(open + 1, close), frozen: state === 'T' || state === 't' }
+  return { pid, listening, connected, peers }
 }
 
 async function linesOf(file: string): Promise<string[]> {

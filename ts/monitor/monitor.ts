@@ -11,6 +11,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { TapferryError } from '../errors.ts'
+import type { ProcessState } from '../host/processes.ts'
 import { formatMonitorAddress, type MonitorAddress, parseMonitorAddress } from './address.ts'
 import { Backoff, SETTLED_MS } from './backoff.ts'
 import type { QmpEvent } from './client.ts'
@@ -115,6 +116,11 @@ export class Monitor {
   /** Whether the VM shares this host's clock: a unix socket, or a listener on an address of this host. */
   get local(): boolean {
     return this.#local
+  }
+
+  /** The VM's process, if it is on this host and may be looked at. Slow: it looks at all processes. */
+  process(): Promise<ProcessState | undefined> {
+    return findListener(this.#address)
   }
 
   get connected(): boolean {

@@ -2,6 +2,7 @@
 
 import type { TapferryError } from '../errors.ts'
 import type { CommandHelp } from '../output/help.ts'
+import { closest } from './closest.ts'
 import { longName } from './option.ts'
 import { usageError } from './values.ts'
 
@@ -60,27 +61,4 @@ function isUnknownSyntax(error: unknown): error is UnknownSyntax {
 
 function optionNames(command: CommandHelp): string[] {
   return Object.values(command.options).map(longName)
-}
-
-/** The candidate that differs least, if it is near enough to be a typing error. */
-function closest(text: string, candidates: readonly string[]): string | undefined {
-  const near = candidates
-    .map(candidate => ({ candidate, distance: editDistance(text, candidate) }))
-    .filter(({ candidate, distance }) => distance <= Math.max(1, Math.floor(candidate.length / 4)))
-    .sort((a, b) => a.distance - b.distance)
-  return near[0]?.candidate
-}
-
-/** Levenshtein's distance, one row at a time. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (const [i, charA] of [...a].entries()) {
-    const next = [i + 1]
-    for (const [j, charB] of [...b].entries()) {
-      const substitution = (row[j] ?? 0) + (charA === charB ? 0 : 1)
-      next.push(Math.min(substitution, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row.at(-1) ?? 0
 }

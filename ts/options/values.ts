@@ -47,6 +47,16 @@ export const netdevName: ValueParser<string> = (text, flag) => {
   throw invalidValue(flag, text, 'the name of a network interface or a netdev id of QEMU')
 }
 
+/** A network namespace: a name, a path or the number of a process; whether it exists is found out later. */
+export const netnsName: ValueParser<string> = (text, flag) => {
+  if (text !== '' && text !== '.' && text !== '..' && !/[\0\s]/.test(text)) return text
+  throw invalidValue(
+    flag,
+    text,
+    "a name such as 'blue', a path such as '/proc/PID/ns/net', or a process's number",
+  )
+}
+
 /** A number of seconds, from a bare number or one with the unit ms, s, m or h. */
 function readSeconds(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text)

@@ -15,6 +15,7 @@ export function planLines(plan: RunPlan, colors: ChalkInstance): string {
   const rows: [string, string][] = [
     ['in_netdev', plan.inNetdev],
     ['out_netdev', plan.outNetdev],
+    ...netnsRows(plan),
     ['queue', `${plan.queue}: ${QUEUE_IN_WORDS[plan.queue]}`],
     ['monitor', plan.monitor ?? 'none, the VM counts as running'],
     ['gate', plan.status ? GATE_IN_WORDS[plan.whenStopped] : 'closed (status=off)'],
@@ -32,6 +33,11 @@ export function planLines(plan: RunPlan, colors: ChalkInstance): string {
   return rows.map(([name, value]) => `${colors.bold(name.padEnd(width))}  ${value}\n`).join('')
 }
 
+function netnsRows({ inNetns, outNetns }: RunPlan): [string, string][] {
+  if (inNetns === outNetns) return inNetns === undefined ? [] : [['netns', inNetns]]
+  return [['netns', `${inNetns ?? 'own'} -> ${outNetns}`]]
+}
+
 function endInWords(plan: RunPlan): string {
   const conditions = [
     ...(plan.durationMs === undefined ? [] : [`after ${formatDuration(plan.durationMs)}`]),
@@ -45,6 +51,8 @@ export function planRecord(plan: RunPlan): RecordFields {
   return {
     in_netdev: plan.inNetdev,
     out_netdev: plan.outNetdev,
+    in_netns: plan.inNetns,
+    out_netns: plan.outNetns,
     queue: plan.queue,
     qmp: plan.monitor,
     status: plan.status ? 'on' : 'off',

@@ -20,7 +20,18 @@ export interface PrinterOptions {
 }
 
 /** The types of the JSON objects. */
-export type RecordType = 'version' | 'plan' | 'ready' | 'event' | 'statistics' | 'summary' | 'error'
+export type RecordType =
+  | 'plan'
+  | 'ready'
+  | 'event'
+  | 'statistics'
+  | 'summary'
+  | 'vm'
+  | 'netdev'
+  | 'finding'
+  | 'diagnosis'
+  | 'version'
+  | 'error'
 
 /** A flat object: numbers raw, absent values left out. */
 export type RecordFields = Readonly<Record<string, string | number | boolean | undefined>>

@@ -1,17 +1,15 @@
 /** The options of `tapferry run`: the one table behind its parser and its help. */
 
-import { parseMonitorAddress } from '../monitor/address.ts'
 import { flag, type OptionValues, option } from '../options/option.ts'
 import {
-  choice,
-  duration,
-  integer,
-  milliseconds,
-  netdevName,
-  netfilterStatus,
-  onOff,
-  type ValueParser,
-} from '../options/values.ts'
+  colorOption,
+  ENDPOINTS,
+  jsonOption,
+  monitorAddress,
+  netdevOptions,
+  OUTPUT,
+} from '../options/shared.ts'
+import { choice, duration, integer, milliseconds, netfilterStatus, onOff } from '../options/values.ts'
 
 export const DEFAULT_PRE_ROLL_MS = 50
 export const DEFAULT_MARK = 0x3074
@@ -19,38 +17,12 @@ export const DEFAULT_MARK = 0x3074
 /** Longer than any switchover should take, and what the pre-roll's bound in bytes can still hold. */
 const MAX_PRE_ROLL_MS = 10_000
 
-/** Checked here, so that a wrong address is told before anything is opened; the monitor reads it again. */
-const monitorAddress: ValueParser<string> = text => {
-  parseMonitorAddress(text)
-  return text
-}
-
-const ENDPOINTS = 'Endpoints'
 const GATE = 'Gate'
 const FRAMES = 'Frames'
 const END = 'Start and end'
-const OUTPUT = 'Output'
 
 export const runOptions = {
-  inNetdev: option({
-    flags: '--in-netdev',
-    value: 'NETDEV',
-    group: ENDPOINTS,
-    brief: 'capture from this interface (required)',
-    help: [
-      'Capture from this network interface: its name on the host, or with --qmp',
-      "the id of one of the VM's netdevs. Required.",
-    ],
-    parse: netdevName,
-  }),
-  outNetdev: option({
-    flags: '--out-netdev',
-    value: 'NETDEV',
-    group: ENDPOINTS,
-    brief: 'inject into this interface (required)',
-    help: ['Inject into this network interface, named in the same way. Required.'],
-    parse: netdevName,
-  }),
+  ...netdevOptions,
   queue: option({
     flags: '--queue',
     value: 'tx|rx|all',
@@ -177,24 +149,8 @@ export const runOptions = {
     help: ['Print statistics this often: seconds, or with a unit: 500ms, 10s, 5m.'],
     parse: duration({ zero: true }),
   }),
-  json: flag({
-    flags: '--json',
-    group: OUTPUT,
-    brief: 'print JSON objects on stdout',
-    help: [
-      'Print JSON on stdout, one object a line, each with `type` (plan, ready,',
-      'event, statistics, summary, error) and `time` (UTC, RFC 3339).',
-    ],
-  }),
-  color: option({
-    flags: '--color',
-    value: 'auto|always|never',
-    default: 'auto',
-    group: OUTPUT,
-    brief: 'colours',
-    help: ['auto: colours on a terminal, unless NO_COLOR is set.'],
-    parse: choice('auto', 'always', 'never'),
-  }),
+  json: jsonOption(['plan', 'ready', 'event', 'statistics', 'summary', 'error']),
+  color: colorOption,
   quiet: flag({
     flags: '-q,--quiet',
     group: OUTPUT,

@@ -11,9 +11,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Redirector, RedirectorEvent, RedirectorOptions, Statistics } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
+import { netnsPath } from '../host/namespaces.ts'
 import { Monitor, type MonitorEvent } from '../monitor/index.ts'
 import { loadBinding } from '../native.ts'
-import { resolveNetdev } from '../netdev/index.ts'
+import { type NetdevRole, type ResolvedNetdev, resolveNetdev } from '../netdev/index.ts'
 import { formatDuration, nowNs, QUEUE_IN_WORDS } from '../output/format.ts'
 import type { Printer } from '../output/printer.ts'
 import { nothingForwarded, statisticsLine, statisticsRecord, statisticsTable } from '../output/statistics.ts'
@@ -91,14 +92,16 @@ class Run {
     // Before anything is opened: a missing addon is the same failure with and without a VM.
     const binding = loadBinding()
     if (plan.monitor !== undefined) await this.#connectMonitor(plan.monitor)
-    const input = await this.#resolve(plan.inNetdev, 'in_netdev')
-    const output = await this.#resolve(plan.outNetdev, 'out_netdev')
+    const input = await this.#resolve(plan.inNetdev, 'in_netdev', plan.inNetns)
+    const output = await this.#resolve(plan.outNetdev, 'out_netdev', plan.outNetns)
     this.#names = { input: shownName(plan.inNetdev, input), output: shownName(plan.outNetdev, output) }
 
     const running = this.#monitor?.running ?? true
     const options: RedirectorOptions = {
-      inNetdev: input,
-      outNetdev: output,
+      inNetdev: input.interface,
+      outNetdev: output.interface,
+      ...(input.netns === undefined ? {} : { inNetns: input.netns }),
+      ...(output.netns === undefined ? {} : { outNetns: output.netns }),
       queue: plan.queue,
       latency: plan.latency,
       status: plan.status,
@@ -140,10 +143,11 @@ class Run {
   }
 
   /** The host interface behind a name; with --wait a netdev that the VM does not have yet is waited for. */
-  async #resolve(name: string, role: 'in_netdev' | 'out_netdev'): Promise<string> {
+  async #resolve(name: string, role: NetdevRole, netns: string | undefined): Promise<ResolvedNetdev> {
+    const surroundings = { monitor: this.#monitor, netns: netns === undefined ? undefined : netnsPath(netns) }
     for (let waiting = false; ; waiting = true) {
       try {
-        return (await resolveNetdev(name, role, this.#monitor)).interface
+        return await resolveNetdev(name, role, surroundings)
       } catch (error) {
         if (!this.#plan.wait || !mayAppear(error)) throw error
         if (!waiting) {
@@ -281,8 +285,9 @@ class Run {
   }
 }
 
-function shownName(given: string, netdev: string): string {
-  return given === netdev ? netdev : `${given} (${netdev})`
+function shownName(given: string, { interface: netdev, netns }: ResolvedNetdev): string {
+  const place = netns === undefined ? '' : ` in ${netns}`
+  return given === netdev ? `${netdev}${place}` : `${given} (${netdev}${place})`
 }
 
 function vmState(running: boolean, status: string): string {

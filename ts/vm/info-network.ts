@@ -23,6 +23,10 @@ export interface NetClient {
   readonly fd?: number
   /** Of a backend: the device that it is plugged into. */
   readonly device?: string
+  /** Of a device: `virtio-net-pci`, `e1000`, ... */
+  readonly model?: string
+  /** Of a device: the address that the guest sees. */
+  readonly mac?: string
 }
 
 const LINE = /^(?<peer> \\ )?(?<id>\S+): index=\d+,type=(?<type>[^,]+),?(?<info>.*)$/
@@ -45,12 +49,14 @@ export function parseInfoNetwork(text: string): NetClient[] {
     const { scripted, plain } = IFNAME.exec(info)?.groups ?? {}
     const fd = /(?:^|,)fd=(\d+)/.exec(info)?.[1]
     const ifname = scripted ?? plain
+    const { model, mac } = /^model=(?<model>[^,]*),macaddr=(?<mac>[0-9a-f:]+)/.exec(info)?.groups ?? {}
     clients.set(key, {
       id,
       type,
       ...(ifname === undefined ? {} : { interface: ifname }),
       ...(fd === undefined ? {} : { fd: Number(fd) }),
       ...(peer === undefined || device === undefined ? {} : { device }),
+      ...(model === undefined || mac === undefined ? {} : { model, mac }),
       // The first queue speaks for all.
       ...clients.get(key),
       queues,

@@ -1,0 +1,61 @@
+/** Who else is at the interfaces: other captures, tc filters. Pure. */
+
+import type { TrafficFilter } from '../../binding.ts'
+import type { End, Facts } from '../facts.ts'
+import { type Finding, info, ok, warning } from '../finding.ts'
+import { at } from '../shell.ts'
+import { nameOf } from './interfaces.ts'
+
+export function checkCapture({ input, output, request }: Facts): Finding[] {
+  const findings: Finding[] = []
+  if (input?.facts !== undefined) {
+    findings.push(...checkCapturers(input))
+    // Frames from the guest are captured before any ingress filter sees them.
+    if (request.queue !== 'rx') {
+      findings.push(...checkFilters(input, 'what a filter drops or redirects is not captured'))
+    }
+  }
+  if (output?.facts !== undefined) {
+    findings.push(...checkFilters(output, 'what is injected passes it, and may be dropped or sent elsewhere'))
+  }
+  const ends = [input, output].flatMap(end => (end?.facts === undefined ? [] : nameOf(end)))
+  if (findings.length > 0 || ends.length === 0) return findings
+  return [ok('NOBODY_ELSE', ends.join(', '), 'no other capture, and no tc filter in the way')]
+}
+
+function checkCapturers(end: End): Finding[] {
+  if (end.capturers.length === 0) return []
+  const who = end.capturers.map(({ name, pid }) => `${name} (pid ${pid})`).join(', ')
+  return [
+    info(
+      'OTHER_CAPTURES',
+      nameOf(end),
+      `it is captured from already: ${who}; each capture costs the sender time`,
+    ),
+  ]
+}
+
+function checkFilters(end: End, consequence: string): Finding[] {
+  const filters = (end.facts?.filters ?? []).filter(({ direction }) => direction === 'egress')
+  return filters.map(filter => {
+    const { kind, priority, actions, programId } = filter
+    const does = actions.length > 0 ? `, action ${actions.join(', ')}` : ''
+    const what = programId === undefined ? `tc filter ${kind}${does}` : `tcx program ${programId}`
+    return warning(
+      'EGRESS_FILTER',
+      nameOf(end),
+      `${what} is on its egress: ${consequence}`,
+      remedy(end, filter, priority),
+    )
+  })
+}
+
+function remedy(
+  end: End,
+  { kind, programId }: TrafficFilter,
+  priority: number,
+): { fix?: string; note?: string } {
+  if (programId !== undefined)
+    return { note: `bpftool prog show id ${programId} tells more; its owner detaches it` }
+  return { fix: at(end, 'tc', 'filter', 'del', 'dev', end.place.interface, 'egress', 'pref', priority, kind) }
+}

@@ -1,0 +1,76 @@
+/**
+ * Other processes of this host, as proc(5) shows them. What may not be read (another user's process, without
+ * privilege) is simply not there.
+ */
+
+import { readdir, readFile, readlink } from 'node:fs/promises'
+
+export interface ProcessState {
+  readonly pid: number
+  /** The kernel's short name of it (comm), at most 15 bytes. */
+  readonly name: string
+  /** Stopped by a signal or by a debugger. */
+  readonly frozen: boolean
+}
+
+/** A descriptor and what it is of: `/dev/net/tun`, `socket:[4711]`. */
+export interface Descriptor {
+  readonly fd: number
+  readonly target: string
+}
+
+/** Every process there is, in order of their numbers. */
+export async function listPids(): Promise<number[]> {
+  const entries = await readdir('/proc')
+  return entries
+    .filter(entry => /^\d+$/.test(entry))
+    .map(Number)
+    .sort((a, b) => a - b)
+}
+
+/** stat: pid (comm) state ...; comm may hold blanks and parentheses, so the last parenthesis counts. */
+export async function processState(pid: number): Promise<ProcessState | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+  const open = stat.indexOf('(')
+  const close = stat.lastIndexOf(')')
+  if (open < 0 || close < open) return undefined
+  const state = stat.slice(close + 2, close + 3)
+  return { pid, name: stat.slice(open + 1, close), frozen: state === 'T' || state === 't' }
+}
+
+/** Its arguments, the program's name first; empty for a kernel thread. */
+export async function argumentsOf(pid: number): Promise<string[]> {
+  const text = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
+  return text === '' ? [] : text.replace(/\0$/, '').split('\0')
+}
+
+export async function workingDirectoryOf(pid: number): Promise<string | undefined> {
+  return readlink(`/proc/${pid}/cwd`).catch(() => undefined)
+}
+
+export async function descriptorsOf(pid: number): Promise<Descriptor[]> {
+  const entries = await readdir(`/proc/${pid}/fd`).catch(() => [])
+  const descriptors = entries.map(async entry => {
+    const target = await readlink(`/proc/${pid}/fd/${entry}`).catch(() => undefined)
+    return target === undefined ? [] : [{ fd: Number(entry), target }]
+  })
+  return (await Promise.all(descriptors)).flat()
+}
+
+/** The inode of a socket's descriptor. */
+export function socketInode({ target }: Descriptor): string | undefined {
+  return /^socket:\[(\d+)\]$/.exec(target)?.[1]
+}
+
+/** The processes that have one of these sockets; slow, because it looks at all descriptors of all processes. */
+export async function socketHolders(inodes: ReadonlySet<string>): Promise<Map<string, number[]>> {
+  const holders = new Map<string, number[]>()
+  if (inodes.size === 0) return holders
+  for (const pid of await listPids()) {
+    const held = new Set((await descriptorsOf(pid)).map(socketInode))
+    for (const inode of inodes) {
+      if (held.has(inode)) holders.set(inode, [...(holders.get(inode) ?? []), pid])
+    }
+  }
+  return holders
+}
