@@ -24,7 +24,7 @@ fn descriptors_of(name: &str) -> Vec<i32> {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
         info.lines().any(|line| line.strip_prefix("iff:\t") == Some(name))
     };
-    let entries = fs::read_dir("/proc/self/fd").unwrap();
+    let entries = fs::read_dir("/proc/self/fd").expect("/proc is mounted");
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(holds).collect()
 }
 
@@ -33,21 +33,22 @@ struct Holder(Child);
 
 impl Holder {
     fn start(fd: i32) -> Self {
-        let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
-        let duplicate: OwnedFd = pidfd_getfd(own, fd, PidfdGetfdFlags::empty()).unwrap();
-        let child = Command::new("sleep").arg("600").stdin(Stdio::from(duplicate)).spawn().unwrap();
+        let own = pidfd_open(getpid(), PidfdFlags::empty()).expect("a pidfd");
+        let duplicate: OwnedFd = pidfd_getfd(own, fd, PidfdGetfdFlags::empty()).expect("a duplicate");
+        let child = Command::new("sleep").arg("600").stdin(Stdio::from(duplicate)).spawn();
+        let child = child.expect("it starts");
         Self(child)
     }
 
     fn pid(&self) -> i32 {
-        self.0.id().try_into().unwrap()
+        self.0.id().try_into().expect("a pid")
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("it ends");
     }
 }
 
@@ -102,9 +103,9 @@ fn what_is_no_tap_is_told_with_what_to_look_at() {
 }
 
 fn inode(socket: &impl AsRawFd) -> u32 {
-    let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
-    let text = link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']')).unwrap();
-    text.parse().unwrap()
+    let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).expect("/proc is mounted");
+    let text = link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']'));
+    text.and_then(|text| text.parse().ok()).expect("a socket's inode")
 }
 
 #[test]
@@ -155,11 +156,11 @@ fn every_privilege_is_tried_and_nothing_stays_open() {
 
 /// Gives capabilities up, in this thread and those that it starts.
 fn without(given_up: CapabilitySet) {
-    let mut sets = capabilities(None).unwrap();
+    let mut sets = capabilities(None).expect("our own");
     sets.effective -= given_up;
     sets.permitted -= given_up;
     sets.inheritable -= given_up;
-    set_capabilities(None, sets).unwrap();
+    set_capabilities(None, sets).expect("fewer than before");
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn bpf<T>(command: c_long, request: &T) -> Result<OwnedFd, Skip> {
 /// A program that leaves every frame to the next: `r0 = TCX_NEXT (-1); exit`.
 fn load() -> Result<OwnedFd, Skip> {
     let instructions: [u64; 2] = [0xffff_ffff_0000_00b7, 0x95];
-    let address = |pointer: *const u8| u64::try_from(pointer.expose_provenance()).unwrap();
+    let address = |pointer: *const u8| u64::try_from(pointer.expose_provenance()).expect("64 bits");
     let request = Load {
         kind: 3, // BPF_PROG_TYPE_SCHED_CLS
         count: 2,
@@ -68,9 +68,10 @@ fn attach(program: &OwnedFd, ifindex: IfIndex, attach_type: u32) -> Result<Owned
 }
 
 fn id(program: &OwnedFd) -> u32 {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).unwrap();
+    let info =
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).expect("/proc is mounted");
     let id = info.lines().find_map(|line| line.strip_prefix("prog_id:")).expect("a program has an id");
-    id.trim().parse().unwrap()
+    id.trim().parse().expect("a number")
 }
 
 #[test]
