@@ -1,12 +1,12 @@
 //! What there is in a network namespace, at one moment.
 
+use tapferry_sys::Error;
 use tapferry_sys::interfaces::{self, Interface};
 use tapferry_sys::namespace::{Namespace, NamespaceId, run_in};
 use tapferry_sys::netdev::InterfaceName;
 use tapferry_sys::offloads::Offloads;
 use tapferry_sys::rules::{self, MarkRule};
 use tapferry_sys::traffic_control::{Filter, TrafficControl};
-use tapferry_sys::{Errno, Error};
 
 use crate::error::InspectError;
 use crate::packet_sockets::{self, PacketSocket};
@@ -65,7 +65,7 @@ fn view() -> Result<NetworkView, Error> {
     let interfaces = interfaces::list()?
         .into_iter()
         .map(|interface| {
-            let offloads = active(&mut offloads, &interface.name)?;
+            let offloads = active(&mut offloads, &interface.name);
             let filters = traffic_control.filters(interface.ifindex)?;
             Ok(HostInterface { interface, offloads, filters })
         })
@@ -78,14 +78,10 @@ fn view() -> Result<NetworkView, Error> {
     })
 }
 
-fn active(offloads: &mut Offloads, name: &str) -> Result<Vec<String>, Error> {
-    let Ok(name) = InterfaceName::new(name) else { return Ok(Vec::new()) };
-    match offloads.active(&name) {
-        Ok(names) => {
-            Ok(names.into_iter().filter(|name| OFFLOADS.contains(name)).map(str::to_owned).collect())
-        }
-        // Deleted or renamed since it was listed.
-        Err(error) if error.errno == Errno::NODEV => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+/// None where they cannot be told: the interface was just deleted or renamed, or its driver answers only while it
+/// is up. One interface must not hide the others.
+fn active(offloads: &mut Offloads, name: &str) -> Vec<String> {
+    let Ok(name) = InterfaceName::new(name) else { return Vec::new() };
+    let names = offloads.active(&name).unwrap_or_default();
+    names.into_iter().filter(|name| OFFLOADS.contains(name)).map(str::to_owned).collect()
 }

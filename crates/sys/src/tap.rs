@@ -39,9 +39,10 @@ impl TapDescriptor {
         let on = |operation| Error::on(operation, &format!("descriptor {fd} of process {pid}"));
         // Zero and below name no process, and rustix would panic on them.
         let process = (pid > 0).then(|| Pid::from_raw(pid)).flatten();
-        let process = process.ok_or(Errno::SRCH).map_err(on("find"))?;
-        let process = pidfd_open(process, PidfdFlags::empty()).map_err(on("open"))?;
-        let tap = pidfd_getfd(process, fd, PidfdGetfdFlags::empty()).map_err(on("duplicate"))?;
+        let process = process.ok_or(Errno::SRCH).map_err(on("find the process"))?;
+        let process = pidfd_open(process, PidfdFlags::empty()).map_err(on("open the process"))?;
+        let tap =
+            pidfd_getfd(process, fd, PidfdGetfdFlags::empty()).map_err(on("get a copy by pidfd_getfd"))?;
         Self::read(&tap).map_err(on("ask TUNGETIFF"))
     }
 
