@@ -16,7 +16,7 @@ import { release } from 'node:os'
 import type { ClockFacts, HostInterface, NetworkView, PrivilegeProbe } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { findNetns, listNamed, type Netns, netnsIdAt, netnsPath } from '../host/namespaces.ts'
-import { type ProcessState, processState, socketHolders } from '../host/processes.ts'
+import { listPids, type ProcessState, processState, socketHolders } from '../host/processes.ts'
 import { findClients, findListener, Monitor, parseMonitorAddress } from '../monitor/index.ts'
 import { loadBinding } from '../native.ts'
 import { type NetdevRole, type ResolvedNetdev, resolveNetdev } from '../netdev/index.ts'
@@ -92,6 +92,8 @@ export interface End {
   readonly facts: HostInterface | undefined
   /** Named and VMs' namespaces that have an interface of that name, if its own has none. */
   readonly elsewhere: readonly Netns[]
+  /** Whether some process has this TAP open, as far as this user may see. */
+  readonly held: boolean
   /** Processes with an AF_PACKET socket that captures here. */
   readonly capturers: readonly ProcessState[]
 }
@@ -176,6 +178,7 @@ async function lookAt(
     network,
     facts,
     elsewhere: found ? [] : await namespacesWith(place.interface, network?.namespace, vms),
+    held: facts?.tun !== undefined && (await isHeld(facts.name, network?.namespace)),
     capturers: facts === undefined ? [] : await capturersOf(facts, network),
   }
 }
@@ -194,6 +197,15 @@ async function capturersOf(
   const pids = new Set([...holders.values()].flat())
   const states = await Promise.all([...pids].map(processState))
   return states.filter(state => state !== undefined)
+}
+
+/** The kernel tells how many queues are held only for multiqueue TAPs. */
+async function isHeld(name: string, namespace: string | undefined): Promise<boolean> {
+  for (const pid of await listPids()) {
+    const taps = await tapsOf(pid)
+    if (taps.some(tap => tap.interface === name && tap.namespace === namespace)) return true
+  }
+  return false
 }
 
 /** Where an interface of that name is, if not where it was looked for: in named namespaces and those of VMs. */

@@ -50,15 +50,16 @@ function netdevLines(netdevs: readonly NetdevEntry[], colors: ChalkInstance): st
   if (netdevs.length === 0) return ['  no netdevs']
   const rows = netdevs.map(netdev => {
     const { id, backend, queues, vhost, device, facts } = netdev
+    const unknown = netdev.interface === undefined ? '-' : '?'
     return [
       id,
       netdev.interface ?? `(${backend})`,
       netdev.netns?.label ?? '-',
-      facts === undefined ? '?' : link(facts),
-      facts === undefined ? '?' : String(facts.mtu),
+      facts === undefined ? unknown : link(facts),
+      facts === undefined ? unknown : String(facts.mtu),
       String(queues),
-      vhost === undefined ? '?' : vhost ? 'on' : 'off',
-      facts === undefined ? '?' : shortOffloads(facts).join(',') || '-',
+      vhost === undefined ? unknown : vhost ? 'on' : 'off',
+      facts === undefined ? unknown : shortOffloads(facts).join(',') || '-',
       device?.model ?? '-',
       device?.mac ?? '-',
     ]

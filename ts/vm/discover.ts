@@ -7,6 +7,7 @@
 
 import { readFile, stat } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
+import { sameFile } from '../host/files.ts'
 import { netnsIdOfProcess, ownNetnsId } from '../host/namespaces.ts'
 import { argumentsOf, descriptorsOf, listPids, socketInode, workingDirectoryOf } from '../host/processes.ts'
 import { type MonitorOption, parseQemuCommandLine, type QemuCommandLine } from './command-line.ts'
@@ -79,10 +80,9 @@ async function reach(pid: number, option: MonitorOption): Promise<string | undef
 
 /** A path of that process, as this one reaches it: containers have file systems of their own. */
 async function fromHere(pid: number, path: string): Promise<string> {
-  const [there, here] = await Promise.all(
-    [String(pid), 'self'].map(process => stat(`/proc/${process}/ns/mnt`).catch(() => undefined)),
-  )
-  return there === undefined || there.ino === here?.ino ? path : `/proc/${pid}/root${path}`
+  const there = `/proc/${pid}/root${path}`
+  const reachable = await stat(there).catch(() => undefined)
+  return reachable === undefined || (await sameFile(path, there)) ? path : there
 }
 
 /** Where a unix socket that was handed over is bound: net/unix, by its inode. */

@@ -13,7 +13,7 @@ const SHORT_QUEUE_LENGTH = 100
 
 /** Those that neither delay nor refuse anything on purpose. */
 const PLAIN_QDISCS: ReadonlySet<string> = new Set([
-  ...['noqueue', 'pfifo_fast', 'pfifo', 'bfifo', 'fq_codel', 'fq', 'mq', 'cake', 'sfq', ''],
+  ...['noqueue', 'pfifo_fast', 'pfifo', 'bfifo', 'fq_codel', 'fq', 'mq', 'cake', 'sfq', 'noop', ''],
 ])
 
 export function checkInterfaces(facts: Facts): Finding[] {
@@ -35,7 +35,9 @@ function checkEnd(end: End, facts: Facts): Finding[] {
       }),
     ]
   }
-  const findings = [...checkLink(end, netdev), ...checkBridgePort(end, netdev)]
+  const link = checkLink(end, netdev)
+  // A bridge closes a port that leads nowhere by itself.
+  const findings = link.length > 0 ? link : checkBridgePort(end, netdev)
   if (end.role === 'out_netdev') findings.push(...checkOutput(end, netdev))
   return findings.length > 0 ? findings : [ok('INTERFACE_READY', about, 'it is there, up, and has a carrier')]
 }
@@ -109,7 +111,7 @@ function checkLink(end: End, netdev: HostInterface): Finding[] {
       details,
     ),
   ]
-  if (netdev.tun !== undefined && netdev.tun.queues === 0) {
+  if (netdev.tun !== undefined && !end.held) {
     return refuse('no VM holds this TAP open', { note: 'start the VM that it belongs to' })
   }
   if (netdev.tun !== undefined) {
