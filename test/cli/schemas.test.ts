@@ -71,6 +71,7 @@ test('--version --json', async t => {
 for (const options of [
   [],
   ['--qmp=vm.qmp', '--only-when-stopped', '--queue=all', '--latency=low', '--status=off'],
+  ['--netns=vm1', '--out-netns=/run/netns/vm2'],
   ['--duration=10s', '--count=5', '--wait', '--stats-interval=1', '--pre-roll=0', '--mark=0xffffffff'],
 ]) {
   test(`a plan: ${options.join(' ') || 'the defaults'}`, async t => {
