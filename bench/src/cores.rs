@@ -31,13 +31,27 @@ impl Cores {
         }
     }
 
+    /// Its number.
+    pub(crate) fn number(&self, core: Core) -> usize {
+        match core {
+            Core::Sender => self.sender,
+            Core::Forwarder => self.forwarder,
+        }
+    }
+
     /// Moves the calling thread, and what it starts from now on, to a core.
     pub(crate) fn run_on(&self, core: Core) -> Result<()> {
         let mut only = CpuSet::new();
-        only.set(match core {
-            Core::Sender => self.sender,
-            Core::Forwarder => self.forwarder,
-        });
+        only.set(self.number(core));
         sched_setaffinity(None, &only).on("sched_setaffinity", "a thread")
+    }
+
+    /// Starts something on the forwarder's core: a child is born where its parent runs. The calling thread is
+    /// on the sender's before and after.
+    pub(crate) fn on_the_forwarders<T>(&self, start: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.run_on(Core::Forwarder)?;
+        let started = start();
+        self.run_on(Core::Sender)?;
+        started
     }
 }

@@ -6,11 +6,13 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cores::{Core, Cores};
 use crate::error::{Context, Error, Result};
 use crate::peers::{Peer, Start, Way};
+use crate::program::{Place, Rules, Words};
+use crate::rig::{INPUT, OUTPUT};
 use crate::sys;
 
 /// The command of the child process: `forward PEER INPUT OUTPUT`.
@@ -19,12 +21,20 @@ const READY: &str = "ready";
 
 /// A peer that forwards until this is dropped.
 pub(crate) struct Forwarder {
-    /// `None`: this peer has no process.
-    child: Option<Child>,
+    running: Running,
+    place: Place<'static>,
+}
+
+enum Running {
+    Nothing,
+    /// This program as a child, which ends with its standard input.
+    Child(Child),
+    Program(Child, Words),
+    Rules(&'static Rules),
 }
 
 /// The memory of a forwarder, in KiB.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Memory {
     /// Resident, the ring left out.
@@ -50,53 +60,95 @@ impl Display for Memory {
 }
 
 impl Forwarder {
-    /// Starts a peer on its core, and returns when it captures.
-    pub(crate) fn start(peer: &Peer, cores: &Cores, input: &str, output: &str) -> Result<Self> {
-        let Way::Child(_) = peer.way else { return Ok(Self { child: None }) };
-        // A child is born where its parent runs.
-        cores.run_on(Core::Forwarder)?;
-        let child = Command::new("/proc/self/exe")
-            .args([COMMAND, peer.name, input, output])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .on("starting", peer.name);
-        cores.run_on(Core::Sender)?;
-        let mut child = child?;
-        let mut line = String::new();
-        if let Some(stdout) = child.stdout.as_mut() {
-            BufReader::new(stdout).read_line(&mut line).on("reading from", peer.name)?;
+    /// Starts a peer on its core. One of our own captures by then; of the others that cannot be known.
+    pub(crate) fn start(peer: &'static Peer, cores: &Cores) -> Result<Self> {
+        let place = Place { input: INPUT, output: OUTPUT, core: cores.number(Core::Forwarder) };
+        let running = match &peer.way {
+            Way::Nothing => Running::Nothing,
+            Way::Rules(rules) => {
+                rules.install(place)?;
+                Running::Rules(rules)
+            }
+            Way::Child(_) => Running::Child(cores.on_the_forwarders(|| spawn(peer))?),
+            Way::Program(program) => {
+                let (child, words) = cores.on_the_forwarders(|| program.start(place))?;
+                Running::Program(child, words)
+            }
+        };
+        let mut forwarder = Self { running, place };
+        if let Running::Child(child) = &mut forwarder.running {
+            let mut line = String::new();
+            if let Some(stdout) = child.stdout.as_mut() {
+                BufReader::new(stdout).read_line(&mut line).on("reading from", peer.name)?;
+            }
+            if line.trim_end() != READY {
+                return Err(Error::new(format!("{} did not start", peer.name)));
+            }
         }
-        let forwarder = Self { child: Some(child) };
-        if line.trim_end() == READY {
-            Ok(forwarder)
-        } else {
-            Err(Error::new(format!("{} did not start", peer.name)))
-        }
+        Ok(forwarder)
     }
 
     /// The CPU time that its process has used so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let Some(child) = &self.child else { return Ok(Duration::ZERO) };
-        sys::process_cpu(child.id()).on("reading the CPU clock", "the forwarder")
+        let Some(process) = self.process() else { return Ok(Duration::ZERO) };
+        sys::process_cpu(process).on("reading the CPU clock", "the forwarder")
     }
 
-    /// Its memory, from `/proc/PID/smaps` (proc(5)).
+    /// Its memory, from `/proc/PID/smaps` (proc(5)); none where its process has ended.
     pub(crate) fn memory(&self) -> Result<Memory> {
-        let Some(child) = &self.child else { return Ok(Memory::default()) };
-        let smaps = fs::read_to_string(format!("/proc/{}/smaps", child.id())).on("reading", "smaps")?;
+        let Some(process) = self.process() else { return Ok(Memory::default()) };
+        let smaps = fs::read_to_string(format!("/proc/{process}/smaps")).on("reading", "smaps")?;
         Ok(parse_smaps(&smaps))
+    }
+
+    /// How its process ended by itself, if it has. Its CPU time and memory are gone after that.
+    pub(crate) fn end(mut self) -> Result<Option<String>> {
+        let (child, words) = match &mut self.running {
+            Running::Nothing | Running::Rules(_) => return Ok(None),
+            Running::Child(child) => (child, None),
+            Running::Program(child, words) => (child, Some(words)),
+        };
+        let status = child.try_wait().on("waiting for", "the forwarder")?;
+        Ok(status.map(|status| {
+            let last = words.map(|words| words.last()).unwrap_or_default();
+            if last.is_empty() { status.to_string() } else { format!("{status} ({last})") }
+        }))
+    }
+
+    fn process(&self) -> Option<u32> {
+        match &self.running {
+            Running::Nothing | Running::Rules(_) => None,
+            Running::Child(child) | Running::Program(child, _) => Some(child.id()),
+        }
     }
 }
 
 impl Drop for Forwarder {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // The end of its input is the child's sign to end.
-            drop(child.stdin.take());
-            child.wait().ok();
+        match &mut self.running {
+            Running::Nothing => {}
+            Running::Child(child) => {
+                // The end of its input is the child's sign to end.
+                drop(child.stdin.take());
+                child.wait().ok();
+            }
+            Running::Program(child, _) => {
+                child.kill().ok();
+                child.wait().ok();
+            }
+            Running::Rules(rules) => {
+                if let Err(error) = rules.remove(self.place) {
+                    eprintln!("bench: {error}");
+                }
+            }
         }
     }
+}
+
+fn spawn(peer: &Peer) -> Result<Child> {
+    let mut command = Command::new("/proc/self/exe");
+    command.args([COMMAND, peer.name, INPUT, OUTPUT]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.spawn().on("starting", peer.name)
 }
 
 /// The child process: forwards until its standard input ends.

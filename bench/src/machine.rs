@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cores::Cores;
 use crate::error::{Context, Result};
@@ -12,7 +12,7 @@ use crate::error::{Context, Result};
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a run's figures belong to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Facts {
     kernel: String,

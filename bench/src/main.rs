@@ -10,10 +10,12 @@
 //! | [`traffic`] | the cases, and the host that sends |
 //! | [`rig`] | two TAPs in a namespace, and the guests behind them |
 //! | [`forwarder`] | a running peer in its own process |
-//! | [`measure`] | CPU time, latency, idleness: one sample each |
+//! | [`program`] | other people's programs: found, described, run |
+//! | [`lineup`] | who takes part, and who does not |
+//! | [`measure`] | CPU time, latency, rate without loss, GSO frames, idleness: one sample each |
 //! | [`machine`] | the machine's facts, and what else it does |
 //! | [`cores`] | who runs where |
-//! | [`report`] | samples to ratios to a table |
+//! | [`report`] | samples to ratios, to tables and to a page with plots |
 //! | [`figures`] | medians and quantiles |
 //! | [`calendar`] | when |
 //! | [`sys`] | the only unsafe code |
@@ -27,10 +29,12 @@ mod cores;
 mod error;
 mod figures;
 mod forwarder;
+mod lineup;
 mod machine;
 mod measure;
 mod options;
 mod peers;
+mod program;
 mod report;
 mod rig;
 mod sys;
@@ -44,14 +48,37 @@ use std::time::{Duration, Instant};
 
 use cores::{Core, Cores};
 use error::{Context, Error, Result};
-use measure::{Background, Bench};
-use options::{IDLE, LATENCY, Options, USAGE};
+use lineup::{Absent, Lineup};
+use measure::{Background, Bench, Times};
+use options::{GSO, IDLE, LATENCY, Options, USAGE};
 use peers::{Peer, Way};
-use report::{Run, Samples};
+use report::{Circumstances, Run, Samples};
 use rig::Rig;
 
 /// Where runs are kept, from the directory of this package.
 const RUNS: &str = "runs";
+
+const FULL: Times = Times {
+    cpu: Duration::from_millis(500),
+    latency: Duration::from_millis(1_500),
+    gso: Duration::from_millis(400),
+    idle: Duration::from_millis(3_000),
+    step: Duration::from_millis(250),
+    precision: 1.08,
+};
+
+const QUICK: Times = Times {
+    cpu: Duration::from_millis(150),
+    latency: Duration::from_millis(400),
+    gso: Duration::from_millis(150),
+    idle: Duration::from_millis(200),
+    step: Duration::from_millis(100),
+    precision: 1.4,
+};
+
+/// The search for the rate without loss takes as long as everything else together, and is many measurements in
+/// one: so many rounds of it are enough.
+const LOSS_FREE_ROUNDS: u32 = 3;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -62,6 +89,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         [forwarder::COMMAND, peer, input, output] => forward(peer, input, output),
+        ["--plot", file] => plot(file),
         _ => Options::parse(&arguments).and_then(|options| bench(&options)),
     };
     match result {
@@ -77,7 +105,7 @@ fn main() -> ExitCode {
 fn forward(peer: &str, input: &str, output: &str) -> Result<()> {
     match peers::find(peer).map(|peer| &peer.way) {
         Some(Way::Child(start)) => forwarder::serve(*start, input, output),
-        Some(Way::Nothing) | None => Err(Error::new(format!("'{peer}' has no process"))),
+        Some(_) | None => Err(Error::new(format!("'{peer}' has no process"))),
     }
 }
 
@@ -89,63 +117,83 @@ fn bench(options: &Options) -> Result<()> {
     // Sleeps end when they should, not up to 50 microseconds later.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).on("PR_SET_TIMERSLACK", "the sender")?;
 
-    let (cpu_time, latency_time, idle_time) =
-        if options.quick { (250, 600, 1_000) } else { (1_200, 2_500, 5_000) };
-    let bench = Bench {
-        rig: &rig,
-        cores: &cores,
-        cpu_time: Duration::from_millis(cpu_time),
-        latency_time: Duration::from_millis(latency_time),
-        idle_time: Duration::from_millis(idle_time),
-    };
+    let bench = Bench { rig: &rig, cores: &cores, times: if options.quick { QUICK } else { FULL } };
+    let lineup = Lineup::muster(options, &bench);
+    for Absent { name, reason } in &lineup.absent {
+        eprintln!("without {name}: {reason}");
+    }
     let started = calendar::Moment::now();
     let load_averages_before = machine::load_averages()?;
-    let samples = measure_all(&bench, options)?;
-    let run = Run {
-        format: 1,
+    let mut patience = Patience::new(options.quiet_within);
+    let samples = measure_all(&bench, options, &lineup, &mut patience)?;
+    let circumstances = Circumstances {
         started: started.iso(),
-        mode: if options.quick { "quick" } else { "full" },
+        mode: if options.quick { "quick" } else { "full" }.into(),
         rounds: options.rounds,
         machine: machine::Facts::gather(&cores)?,
         load_averages_before,
         load_averages_after: machine::load_averages()?,
-        summary: samples.summarize(),
-        samples,
+        repeated: patience.repeated,
     };
+    let run = Run::new(circumstances, lineup.describe(), lineup.absent, samples);
     print!("{}", run.to_markdown());
     if options.save {
         let name = save(&run, started)?;
-        println!("\nsaved as bench/{RUNS}/{name}.md and .json");
+        println!("\nsaved as bench/{RUNS}/{name}.md, .json and .html");
     }
     Ok(())
 }
 
-fn measure_all(bench: &Bench<'_>, options: &Options) -> Result<Samples> {
+/// Draws the page of a kept run again.
+fn plot(file: &str) -> Result<()> {
+    let run = Run::from_json(&fs::read_to_string(file).on("reading", file)?)?;
+    let page = Path::new(file).with_extension("html");
+    fs::write(&page, run.to_html()).on("writing", page.display())?;
+    println!("drawn as {}", page.display());
+    Ok(())
+}
+
+fn measure_all(
+    bench: &Bench<'_>,
+    options: &Options,
+    lineup: &Lineup,
+    patience: &mut Patience,
+) -> Result<Samples> {
     let mut samples = Samples::default();
-    let mut patience = Patience::new(options.quiet_within);
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
         for case in options.cpu_cases() {
-            samples.cpu.extend(patience.measure(options.peers_in(case), |peer| {
+            samples.cpu.extend(patience.measure(lineup.peers(case.is_gso()), |peer| {
                 let sample = bench.cpu(round, case, peer)?;
                 Ok((sample.background, sample))
             })?);
         }
         if options.wants_case(LATENCY) {
-            samples.latency.extend(patience.measure(options.peers(), |peer| {
+            samples.latency.extend(patience.measure(lineup.forwarders(false), |peer| {
                 let sample = bench.latency(round, peer)?;
+                Ok((sample.background, sample))
+            })?);
+        }
+        for case in options.loss_free_cases().filter(|_| round <= LOSS_FREE_ROUNDS) {
+            samples.loss_free.extend(patience.measure(lineup.forwarders(false), |peer| {
+                let sample = bench.loss_free(round, case, peer)?;
+                Ok((sample.background, sample))
+            })?);
+        }
+        if options.wants_case(GSO) {
+            samples.gso.extend(patience.measure(lineup.forwarders(true), |peer| {
+                let sample = bench.gso(round, peer)?;
                 Ok((sample.background, sample))
             })?);
         }
     }
     // Idleness does not vary from round to round; once is enough.
     if options.wants_case(IDLE) {
-        samples.idle = patience.measure(options.peers(), |peer| {
+        samples.idle = patience.measure(lineup.peers(false), |peer| {
             let sample = bench.idle(options.rounds, peer)?;
             Ok((sample.background, sample))
         })?;
     }
-    samples.repeated = patience.repeated;
     Ok(samples)
 }
 
@@ -165,9 +213,9 @@ impl Patience {
     fn measure<T>(
         &mut self,
         peers: impl Iterator<Item = &'static Peer>,
-        mut sample: impl FnMut(&Peer) -> Result<(Background, T)>,
+        mut sample: impl FnMut(&'static Peer) -> Result<(Background, T)>,
     ) -> Result<Vec<T>> {
-        let peers: Vec<&Peer> = peers.collect();
+        let peers: Vec<&'static Peer> = peers.collect();
         loop {
             machine::wait_for_quiet(self.deadline)?;
             let mut samples = Vec::new();
@@ -188,10 +236,9 @@ impl Patience {
 
 fn save(run: &Run, started: calendar::Moment) -> Result<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(RUNS);
-    let name = format!("{}-{}", started.file_name(), run.mode);
-    let json = serde_json::to_string_pretty(run).on("writing", "the run as JSON")?;
+    let name = format!("{}-{}", started.file_name(), run.circumstances.mode);
     fs::create_dir_all(&directory).on("creating", RUNS)?;
-    for (extension, text) in [("json", json + "\n"), ("md", run.to_markdown())] {
+    for (extension, text) in [("json", run.to_json()?), ("md", run.to_markdown()), ("html", run.to_html())] {
         fs::write(directory.join(&name).with_extension(extension), text).on("writing", &name)?;
     }
     Ok(name)

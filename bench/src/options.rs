@@ -4,24 +4,32 @@ use std::time::Duration;
 
 use crate::error::{Context, Error, Result};
 use crate::peers::{self, Peer};
-use crate::traffic::{CPU_CASES, Case};
+use crate::traffic::{CPU_CASES, Case, LOSS_FREE_CASES};
 
 pub(crate) const USAGE: &str = "\
-usage: npm run bench -- [--quick] [--rounds=N] [--peer=NAME]... [--case=NAME]...
+usage: npm run bench -- [--quick] [--rounds=N] [--peers=NAME,...] [--cases=NAME,...]
                         [--quiet-within=SECONDS] [--save]
+       npm run bench -- --plot FILE.json
 
---quick         fewer cases and shorter measurements, about half a minute; not saved
---rounds=N      how often every peer is measured in every case (full: 5, quick: 3)
---peer=NAME     only this peer and those it is compared with; may be repeated
---case=NAME     only this case, or latency, or idle; may be repeated
+--quick         fewer cases and shorter measurements, about a minute; not saved
+--rounds=N      how often every peer is measured in every case (full: 5, quick: 1)
+--peers=NAME,...
+                only these peers, and whom they are compared with
+--cases=NAME,...
+                only these cases of CPU time, or latency, loss-free, gso, idle
 --quiet-within=SECONDS
                 wait for others to leave the machine idle, and repeat what they disturbed; after that
                 time measure anyway
 --save          save the run even if it is not a whole one; a whole one always is
+--plot FILE     draw the page of a saved run again, beside it
 ";
 
 /// The name of the measurement of latency.
 pub(crate) const LATENCY: &str = "latency";
+/// The name of the search for the rate without loss.
+pub(crate) const LOSS_FREE: &str = "loss-free";
+/// The name of the look at GSO frames.
+pub(crate) const GSO: &str = "gso";
 /// The name of the measurement without frames.
 pub(crate) const IDLE: &str = "idle";
 
@@ -41,7 +49,7 @@ impl Options {
         let quick = arguments.iter().any(|argument| argument == "--quick");
         let mut options = Self {
             quick,
-            rounds: if quick { 3 } else { 5 },
+            rounds: if quick { 1 } else { 5 },
             quiet_within: Duration::ZERO,
             save: !quick,
             peers: Vec::new(),
@@ -57,8 +65,12 @@ impl Options {
                     options.quiet_within =
                         Duration::from_secs(seconds.parse().on("--quiet-within", seconds)?);
                 }
-                ("--peer", name) if peers::find(name).is_some() => options.peers.push(name.to_owned()),
-                ("--case", name) if is_case(name) => options.cases.push(name.to_owned()),
+                ("--peers", names) if names.split(',').all(|name| peers::find(name).is_some()) => {
+                    options.peers.extend(names.split(',').map(str::to_owned));
+                }
+                ("--cases", names) if names.split(',').all(is_case) => {
+                    options.cases.extend(names.split(',').map(str::to_owned));
+                }
                 _ => return Err(Error::new(format!("'{argument}' is not understood\n\n{USAGE}"))),
             }
         }
@@ -67,22 +79,13 @@ impl Options {
         Ok(options)
     }
 
-    /// The peers to measure in a case.
-    pub(crate) fn peers_in(&self, case: &Case) -> impl Iterator<Item = &'static Peer> {
-        let compared = [peers::FLOOR, case.reference()];
-        peers::ALL
-            .iter()
-            .filter(|peer| case.is_for(peer))
-            .filter(move |peer| compared.contains(&peer.name) || self.wants_peer(peer.name))
-    }
-
-    /// The peers to measure in the other measurements.
+    /// The peers to measure: those asked for, and those they are compared with.
     pub(crate) fn peers(&self) -> impl Iterator<Item = &'static Peer> {
-        let compared = [peers::FLOOR, peers::REFERENCE];
-        peers::ALL
-            .iter()
-            .filter(|peer| peer.joins == peers::Joins::All)
-            .filter(move |peer| compared.contains(&peer.name) || self.wants_peer(peer.name))
+        let compared = [peers::FLOOR, peers::REFERENCE, peers::GSO_REFERENCE];
+        peers::ALL.iter().filter(move |peer| {
+            let is_wanted = self.peers.is_empty() || self.peers.iter().any(|name| name == peer.name);
+            is_wanted || compared.contains(&peer.name)
+        })
     }
 
     /// The cases to measure CPU time in.
@@ -92,18 +95,19 @@ impl Options {
         })
     }
 
+    /// The cases to search the rate without loss in.
+    pub(crate) fn loss_free_cases(&self) -> impl Iterator<Item = &'static Case> {
+        LOSS_FREE_CASES.iter().filter(|case| self.wants_case(LOSS_FREE) && (case.quick || !self.quick))
+    }
+
     /// Whether a measurement of that name is asked for.
     pub(crate) fn wants_case(&self, name: &str) -> bool {
         self.cases.is_empty() || self.cases.iter().any(|case| case == name)
     }
-
-    fn wants_peer(&self, name: &str) -> bool {
-        self.peers.is_empty() || self.peers.iter().any(|peer| peer == name)
-    }
 }
 
 fn is_case(name: &str) -> bool {
-    [LATENCY, IDLE].contains(&name) || CPU_CASES.iter().any(|case| case.name == name)
+    [LATENCY, LOSS_FREE, GSO, IDLE].contains(&name) || CPU_CASES.iter().any(|case| case.name == name)
 }
 
 #[cfg(test)]
@@ -119,21 +123,21 @@ mod tests {
         assert!(parse(&[]).unwrap().save);
         assert!(parse(&["--rounds=9"]).unwrap().save);
         assert!(!parse(&["--quick"]).unwrap().save);
-        assert!(!parse(&["--case=latency"]).unwrap().save);
+        assert!(!parse(&["--cases=latency"]).unwrap().save);
         assert!(parse(&["--quick", "--save"]).unwrap().save);
     }
 
     #[test]
     fn whom_a_peer_is_compared_with_is_measured_too() {
-        let options = parse(&["--peer=low", "--case=gso-burst"]).unwrap();
-        let names: Vec<_> =
-            options.peers_in(options.cpu_cases().next().unwrap()).map(|peer| peer.name).collect();
-        assert_eq!(names, ["none", "seed+vnet", "low"]);
+        let options = parse(&["--peers=low,socat", "--cases=gso-burst"]).unwrap();
+        let names: Vec<_> = options.peers().map(|peer| peer.name).collect();
+        assert_eq!(names, ["none", "seed", "seed+vnet", "low", "socat"]);
+        assert_eq!(options.cpu_cases().count(), 1);
     }
 
     #[test]
     fn what_is_not_understood_is_named() {
-        assert!(parse(&["--peer=nobody"]).unwrap_err().to_string().starts_with("'--peer=nobody'"));
+        assert!(parse(&["--peers=low,nobody"]).unwrap_err().to_string().starts_with("'--peers=low,nobody'"));
         assert!(parse(&["--rounds=many"]).is_err());
     }
 }

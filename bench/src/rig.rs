@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tapferry_testbed::link;
 use tapferry_testbed::namespace::Namespace;
@@ -13,26 +12,20 @@ use tapferry_testbed::vnet;
 
 use crate::error::{Context, Result};
 use crate::sys;
-use crate::traffic::{STAMP_OFFSET, monotonic, nanoseconds};
 
-/// The interface that is captured from.
-pub(crate) const INPUT: &str = "tapA";
+/// The interface that is captured from. Names that begin with "tap" are out: tcpbridge takes them for TAPs that
+/// it is to create.
+pub(crate) const INPUT: &str = "vmA";
 /// The interface that is injected into.
-pub(crate) const OUTPUT: &str = "tapB";
+pub(crate) const OUTPUT: &str = "vmB";
 
 /// Frames that wait for a guest. The guests look every [`DRAIN_PERIOD`], so at 100 kpps 200 wait; the rest is
 /// for a busy machine.
 const QUEUE_LENGTH: u32 = 20_000;
 /// A guest that is not blocked in a read: waking it would be charged to whoever sends to it.
 const DRAIN_PERIOD: Duration = Duration::from_millis(2);
-const FRAME_MAX: usize = 72 * 1024;
-
-/// One of the two TAPs.
-#[derive(Clone, Copy)]
-pub(crate) enum Side {
-    Input,
-    Output,
-}
+/// Room for any frame with its virtio-net header, in bytes.
+pub(crate) const FRAME_MAX: usize = 72 * 1024;
 
 /// The two TAPs, and the guests' ends of them.
 pub(crate) struct Rig {
@@ -65,10 +58,8 @@ impl Rig {
     /// Throws away what waits in both TAPs.
     pub(crate) fn empty(&self) -> Result<()> {
         let mut buffer = vec![0; FRAME_MAX];
-        for tap in [&self.input, &self.output] {
-            while read(tap, &mut buffer)?.is_some() {}
-        }
-        Ok(())
+        self.read_input(&mut buffer, |_| ())?;
+        self.read_output(&mut buffer, |_| ())
     }
 
     /// Both guests: keeps the TAPs empty until `stop`, and counts the frames of `length` bytes that come out
@@ -76,45 +67,34 @@ impl Rig {
     pub(crate) fn drain(&self, length: usize, arrived: &AtomicU64, stop: &AtomicBool) -> Result<()> {
         let mut buffer = vec![0; FRAME_MAX];
         while !stop.load(Ordering::Relaxed) {
-            while let Some(frame) = read(&self.output, &mut buffer)? {
-                arrived.fetch_add(u64::from(frame.len() == length), Ordering::Relaxed);
-            }
-            while read(&self.input, &mut buffer)?.is_some() {}
+            self.read_output(&mut buffer, |frame| {
+                let is_whole = frame.len() == vnet::LENGTH_MODERN + length;
+                arrived.fetch_add(u64::from(is_whole), Ordering::Relaxed);
+            })?;
+            self.read_input(&mut buffer, |_| ())?;
             std::thread::sleep(DRAIN_PERIOD);
         }
         Ok(())
     }
 
-    /// The guest behind one of them, blocked in poll as QEMU is: nanoseconds from the time that each frame
-    /// bears to its arrival, until `stop`.
-    pub(crate) fn time_arrivals(&self, side: Side, stop: &AtomicBool) -> Result<Vec<u64>> {
-        let tap = match side {
-            Side::Input => &self.input,
-            Side::Output => &self.output,
-        };
-        let patience = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-        let mut buffer = vec![0; FRAME_MAX];
-        let mut latencies = Vec::with_capacity(100_000);
-        while !stop.load(Ordering::Relaxed) {
-            match poll(&mut [PollFd::new(tap, PollFlags::IN)], Some(&patience)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno).on("poll", "a TAP"),
-            }
-            while let Some(frame) = read(tap, &mut buffer)? {
-                let now = nanoseconds(monotonic());
-                let stamp = frame.get(STAMP_OFFSET..).and_then(|rest| rest.first_chunk());
-                latencies.extend(stamp.map(|stamp| now.saturating_sub(u64::from_ne_bytes(*stamp))));
-            }
-        }
-        Ok(latencies)
+    /// The guest behind the output, while it does not sleep: hands on what waits, each frame behind its
+    /// virtio-net header ([`vnet::LENGTH_MODERN`]).
+    pub(crate) fn read_output(&self, buffer: &mut [u8], mut arrive: impl FnMut(&[u8])) -> Result<()> {
+        read_all(&self.output, buffer, &mut arrive)
+    }
+
+    /// The same behind the input.
+    pub(crate) fn read_input(&self, buffer: &mut [u8], mut arrive: impl FnMut(&[u8])) -> Result<()> {
+        read_all(&self.input, buffer, &mut arrive)
     }
 }
 
-/// The next frame that waits in a TAP, without its virtio-net header.
-fn read<'a>(tap: &OwnedFd, buffer: &'a mut [u8]) -> Result<Option<&'a [u8]>> {
-    match rustix::io::read(tap, &mut *buffer) {
-        Ok(length) => Ok(Some(&buffer[vnet::LENGTH_MODERN.min(length)..length])),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
-        Err(errno) => Err(errno).on("read", "a TAP"),
+fn read_all(tap: &OwnedFd, buffer: &mut [u8], arrive: &mut impl FnMut(&[u8])) -> Result<()> {
+    loop {
+        match rustix::io::read(tap, &mut *buffer) {
+            Ok(length) => arrive(&buffer[..length]),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(errno) => return Err(errno).on("read", "a TAP"),
+        }
     }
 }

@@ -8,6 +8,8 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 /// Attaches to a TAP that exists, has IFF_VNET_HDR and is held by nobody, as a guest that accepts `offloads`
@@ -71,4 +73,15 @@ pub(crate) fn process_cpu(process: u32) -> io::Result<Duration> {
     let parts = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
     let (Ok(seconds), Ok(nanoseconds)) = parts else { return Err(io::ErrorKind::InvalidData.into()) };
     Ok(Duration::new(seconds, nanoseconds))
+}
+
+/// Lets a command end with the thread that starts it, however that ends (PR_SET_PDEATHSIG).
+pub(crate) fn end_with_parent(command: &mut Command) {
+    let die = || {
+        // SAFETY: prctl is async-signal-safe, and this option takes its argument by value.
+        let set = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: the closure calls nothing between fork and exec but prctl, and does not allocate.
+    unsafe { command.pre_exec(die) };
 }

@@ -12,10 +12,12 @@ use tapferry_testbed::craft::Packet;
 use tapferry_testbed::vnet;
 
 use crate::error::{Context, Result};
+use crate::figures::float;
 use crate::peers;
+use crate::rig::{FRAME_MAX, Rig};
 
 /// Where the time of sending stands in a frame: behind the Ethernet header.
-pub(crate) const STAMP_OFFSET: usize = 14;
+const STAMP_OFFSET: usize = 14;
 /// Payload bytes of a segment: what fits an MTU of 1500 beside the headers and TCP's timestamps.
 const SEGMENT: u16 = 1448;
 /// As many as a TAP takes in one frame: beyond 64 KiB with all headers the kernel would cut it up.
@@ -56,14 +58,31 @@ pub(crate) const CPU_CASES: &[Case] = &[
     even("64-even", "64 bytes, 40 kpps evenly spaced", 64, true),
     even("512-even", "512 bytes, 40 kpps evenly spaced", 512, false),
     even("1514-even", "1514 bytes, 40 kpps evenly spaced", 1514, false),
+    GSO_BURST,
     Case {
-        name: "gso-burst",
-        about: "64 KiB GSO frames, 4 kpps in bursts of 4",
+        name: "gso-even",
+        about: "64 KiB GSO frames, 4 kpps evenly spaced",
         kind: Kind::Gso,
         rate: 4_000,
-        burst: 4,
-        quick: true,
+        burst: 1,
+        quick: false,
     },
+];
+
+/// The case in which it is looked at, too, whether GSO frames arrive as they were sent.
+pub(crate) const GSO_BURST: Case = Case {
+    name: "gso-burst",
+    about: "64 KiB GSO frames, 4 kpps in bursts of 4",
+    kind: Kind::Gso,
+    rate: 4_000,
+    burst: 4,
+    quick: true,
+};
+
+/// The cases in which the rate without loss is searched for; their own rates do not count.
+pub(crate) const LOSS_FREE_CASES: &[Case] = &[
+    burst("64-burst", "64 bytes in bursts of 32", 64, true),
+    burst("1514-burst", "1514 bytes in bursts of 32", 1514, false),
 ];
 
 /// The case in which latency is measured. Not quite 1000 a second, so that the frames drift through every
@@ -76,6 +95,11 @@ pub(crate) const LATENCY_CASE: Case = Case {
     burst: 1,
     quick: true,
 };
+
+/// What finds out whether a forwarder forwards. Of a length that no case has, so that a frame that a forwarder
+/// keeps back is not taken for what is measured.
+pub(crate) const PRIMER: Case =
+    Case { name: "primer", about: "60 bytes", kind: Kind::Plain(60), rate: 200, burst: 1, quick: true };
 
 const fn burst(name: &'static str, about: &'static str, size: usize, quick: bool) -> Case {
     Case { name, about, kind: Kind::Plain(size), rate: 100_000, burst: 32, quick }
@@ -94,13 +118,13 @@ impl Case {
         }
     }
 
-    /// Whether a peer takes part.
-    pub(crate) fn is_for(&self, peer: &peers::Peer) -> bool {
-        peer.joins == peers::Joins::All || self.kind == Kind::Gso
+    /// Whether it is about GSO frames.
+    pub(crate) fn is_gso(&self) -> bool {
+        self.kind == Kind::Gso
     }
 
     /// The frame, behind a virtio-net header where one is needed.
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         match self.kind {
             Kind::Plain(size) => {
                 let mut frame = vec![0; size];
@@ -133,6 +157,37 @@ pub(crate) struct Sent {
     pub(crate) cpu: Duration,
 }
 
+/// How fast to send.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Rate {
+    /// Frames a second.
+    PerSecond(f64),
+    /// As fast as the sender can.
+    Unlimited,
+}
+
+/// What was sent by somebody who also looked at what came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchanged {
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
+    pub(crate) sending: Duration,
+}
+
+impl Exchanged {
+    /// Frames a second.
+    pub(crate) fn rate(&self) -> f64 {
+        float(self.sent) / self.sending.as_secs_f64()
+    }
+}
+
+/// When a frame of [`Host::exchange`] was sent, on CLOCK_MONOTONIC, in nanoseconds. `frame` begins with the
+/// virtio-net header of the TAP.
+pub(crate) fn stamp_of(frame: &[u8]) -> Option<u64> {
+    let stamp = frame.get(vnet::LENGTH_MODERN + STAMP_OFFSET..)?.first_chunk()?;
+    Some(u64::from_ne_bytes(*stamp))
+}
+
 /// A host that sends into an interface.
 pub(crate) struct Host {
     socket: PacketSocket,
@@ -150,6 +205,11 @@ impl Host {
         let ifindex = netdev::ifindex(&socket, &name).on("SIOCGIFINDEX", interface)?;
         socket.bind(ifindex, Binding::SendOnly).on("bind", interface)?;
         Ok(Self { socket, bytes: case.bytes(), case })
+    }
+
+    /// Sends a single frame.
+    pub(crate) fn send_one(&self) -> Result<()> {
+        self.send(&self.bytes)
     }
 
     /// Sends for that long, and measures what it costs the calling thread.
@@ -176,22 +236,62 @@ impl Host {
         }
     }
 
-    /// Sends for that long frames that bear the time of their sending.
-    pub(crate) fn send_stamped_for(&self, duration: Duration) -> Result<u64> {
-        let mut frame = self.bytes.clone();
+    /// Sends for that long, and is the guest behind the output at the same time: the calling thread never
+    /// sleeps, so that nobody has to wake it. Then reads for `patience`, or until all have come. The guest behind
+    /// the input reads nothing meanwhile: its share of the core is the sender's.
+    ///
+    /// Plain frames bear the time of their sending ([`stamp_of`]). A sender that falls behind does not make up
+    /// for it: bursts stay as far apart as they are meant to be.
+    pub(crate) fn exchange(
+        &self,
+        rig: &Rig,
+        rate: Rate,
+        duration: Duration,
+        patience: Duration,
+        mut arrive: impl FnMut(&[u8], Duration) -> bool,
+    ) -> Result<Exchanged> {
+        let mut buffer = vec![0; FRAME_MAX];
+        let mut bytes = self.bytes.clone();
+        let gap = match rate {
+            Rate::PerSecond(rate) => Duration::from_secs_f64(f64::from(self.case.burst) / rate),
+            Rate::Unlimited => Duration::ZERO,
+        };
+        let primer = PRIMER.frame_length();
+        let (mut sent, mut arrived) = (0, 0);
         let start = monotonic();
-        let mut frames = 0;
-        loop {
-            let due = self.due(frames);
-            if due >= duration {
-                return Ok(frames);
+        let mut due = start;
+        let mut read = |buffer: &mut [u8]| {
+            rig.read_output(buffer, |frame| {
+                let is_primer = frame.len() == vnet::LENGTH_MODERN + primer;
+                arrived += u64::from(!is_primer && arrive(frame, monotonic()));
+            })?;
+            Ok(arrived)
+        };
+        let end = loop {
+            let now = monotonic();
+            if now >= start + duration {
+                break now;
             }
-            spin_until(start + due);
-            let now = nanoseconds(monotonic()).to_ne_bytes();
-            frame[STAMP_OFFSET..STAMP_OFFSET + now.len()].copy_from_slice(&now);
-            self.send(&frame)?;
-            frames += 1;
-        }
+            if now >= due {
+                for _ in 0..self.case.burst {
+                    if let Kind::Plain(_) = self.case.kind {
+                        let stamp = nanoseconds(monotonic()).to_ne_bytes();
+                        bytes[STAMP_OFFSET..STAMP_OFFSET + stamp.len()].copy_from_slice(&stamp);
+                    }
+                    self.send(&bytes)?;
+                    sent += 1;
+                }
+                due = monotonic().max(due + gap);
+            }
+            read(&mut buffer)?;
+        };
+        let arrived = loop {
+            let arrived = read(&mut buffer)?;
+            if arrived >= sent || monotonic() >= end + patience {
+                break arrived;
+            }
+        };
+        Ok(Exchanged { sent, lost: sent.saturating_sub(arrived), sending: end - start })
     }
 
     fn due(&self, frame: u64) -> Duration {

@@ -13,7 +13,7 @@ use rustix::net::{SendFlags, send};
 use tapferry_sys::netdev::{self, InterfaceName};
 use tapferry_sys::packet::{Binding, PacketSocket};
 
-use super::{Joins, Peer, Way};
+use super::{Joins, Peer, SHORTLY, Way};
 use crate::error::{Context, Result};
 use crate::sys;
 
@@ -22,6 +22,7 @@ pub(crate) const PLAIN: Peer = Peer {
     about: "the seed's loop: poll, one recvfrom and one send per frame",
     way: Way::Child(start_plain),
     joins: Joins::All,
+    holds: SHORTLY,
 };
 
 pub(crate) const WITH_VNET_HEADER: Peer = Peer {
@@ -29,6 +30,7 @@ pub(crate) const WITH_VNET_HEADER: Peer = Peer {
     about: "the seed's loop with PACKET_VNET_HDR on both sockets: what GSO frames are compared with",
     way: Way::Child(start_with_vnet_header),
     joins: Joins::GsoOnly,
+    holds: SHORTLY,
 };
 
 /// Room for one frame of 64 KiB with its headers.

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use tapferry_redirect::{EventKind, Latency, Plan, Redirector};
 
-use super::{Joins, Peer, Way};
+use super::{Joins, Peer, SHORTLY, Way};
 use crate::error::{Context, Result};
 
 pub(crate) const BALANCED: Peer = Peer {
@@ -12,6 +12,7 @@ pub(crate) const BALANCED: Peer = Peer {
     about: "tapferry --latency=balanced: a TPACKET_V3 ring while frames come fast, else as low",
     way: Way::Child(start_balanced),
     joins: Joins::All,
+    holds: SHORTLY,
 };
 
 pub(crate) const LOW: Peer = Peer {
@@ -19,6 +20,7 @@ pub(crate) const LOW: Peer = Peer {
     about: "tapferry --latency=low: recvmmsg and sendmmsg",
     way: Way::Child(start_low),
     joins: Joins::All,
+    holds: SHORTLY,
 };
 
 fn start_balanced(input: &str, output: &str) -> Result<Box<dyn Any>> {
