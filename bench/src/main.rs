@@ -59,6 +59,7 @@ use rig::Rig;
 const RUNS: &str = "runs";
 
 const FULL: Times = Times {
+    warm_up: Duration::from_millis(200),
     cpu: Duration::from_millis(500),
     latency: Duration::from_millis(1_500),
     gso: Duration::from_millis(400),
@@ -68,12 +69,13 @@ const FULL: Times = Times {
 };
 
 const QUICK: Times = Times {
-    cpu: Duration::from_millis(150),
-    latency: Duration::from_millis(400),
-    gso: Duration::from_millis(150),
-    idle: Duration::from_millis(200),
-    step: Duration::from_millis(100),
-    precision: 1.4,
+    warm_up: Duration::from_millis(100),
+    cpu: Duration::from_millis(120),
+    latency: Duration::from_millis(300),
+    gso: Duration::from_millis(100),
+    idle: Duration::from_millis(100),
+    step: Duration::from_millis(60),
+    precision: 1.6,
 };
 
 /// The search for the rate without loss takes as long as everything else together, and is many measurements in

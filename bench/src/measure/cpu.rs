@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Background, Bench, Span, WARM_UP, patience};
+use super::{Background, Bench, Span, patience};
 use crate::cores::Core;
 use crate::error::{Error, Result};
 use crate::figures::float;
@@ -52,7 +52,7 @@ impl Bench<'_> {
                 self.rig.drain(length, &arrived, &stop)
             });
             let outcome = (|| {
-                let warmed_up = host.send_for(WARM_UP)?;
+                let warmed_up = host.send_for(self.times.warm_up)?;
                 await_arrivals(&arrived, expected(warmed_up.frames), patience(peer));
                 arrived.store(0, Ordering::Relaxed);
                 let lost_before = self.rig.lost_at_output()?;

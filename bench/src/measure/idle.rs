@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Background, Bench, Span, WARM_UP};
+use super::{Background, Bench, Span};
 use crate::error::Result;
 use crate::forwarder::Memory;
 use crate::peers::Peer;
@@ -26,7 +26,7 @@ impl Bench<'_> {
     /// What a forwarder costs while there is nothing to forward.
     pub(crate) fn idle(&self, round: u32, peer: &'static Peer) -> Result<IdleSample> {
         let forwarder = self.start(peer)?;
-        thread::sleep(WARM_UP);
+        thread::sleep(self.times.warm_up);
         let start = Instant::now();
         let span = Span::begin(&forwarder)?;
         thread::sleep(self.times.idle);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Background, Bench, Span, WARM_UP, patience};
+use super::{Background, Bench, Span, patience};
 use crate::error::Result;
 use crate::peers::Peer;
 use crate::rig::INPUT;
@@ -56,7 +56,13 @@ impl Bench<'_> {
     pub(crate) fn loss_free(&self, round: u32, case: &Case, peer: &'static Peer) -> Result<LossFreeSample> {
         let forwarder = self.start(peer)?;
         let host = Host::open(INPUT, *case)?;
-        host.exchange(self.rig, Rate::PerSecond(f64::from(case.rate)), WARM_UP, patience(peer), |_, _| true)?;
+        host.exchange(
+            self.rig,
+            Rate::PerSecond(f64::from(case.rate)),
+            self.times.warm_up,
+            patience(peer),
+            |_, _| true,
+        )?;
         let lost_before = self.rig.lost_at_output()?;
         let span = Span::begin(&forwarder)?;
         let mut steps = 0;
@@ -109,18 +115,19 @@ fn search(precision: f64, mut step: impl FnMut(Rate) -> Result<Step>) -> Result<
     }
     let mut rate = if fastest.passed { Rate::Unlimited } else { Rate::PerSecond(good) };
     while good >= LEAST {
-        let mut least = f64::INFINITY;
+        // Others only ever slow the sender down: the fastest of the steps that passed counts.
+        let mut fastest = 0.0_f64;
         let mut confirmed = 0;
         while confirmed < CONFIRMATIONS {
             let again = try_twice(rate)?;
             if !again.passed {
                 break;
             }
-            least = least.min(again.rate);
+            fastest = fastest.max(again.rate);
             confirmed += 1;
         }
         if confirmed == CONFIRMATIONS {
-            return Ok(Found { rate: least, sender_is_limit: rate == Rate::Unlimited });
+            return Ok(Found { rate: fastest, sender_is_limit: rate == Rate::Unlimited });
         }
         good *= STEP_DOWN;
         rate = Rate::PerSecond(good);

@@ -35,8 +35,6 @@ use crate::peers::Peer;
 use crate::rig::{FRAME_MAX, INPUT, Rig};
 use crate::traffic::{Host, PRIMER};
 
-/// Frames are sent for that long before a measurement begins: a balanced capture has found its engine then.
-const WARM_UP: Duration = Duration::from_millis(200);
 /// What comes later than that, and than the peer's own [`Peer::holds`], does not come any more.
 const FLUSH: Duration = Duration::from_millis(100);
 
@@ -82,6 +80,8 @@ pub(crate) struct Bench<'a> {
 /// How long to measure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
+    /// Frames are sent for that long before a measurement begins: a balanced capture has found its engine then.
+    pub(crate) warm_up: Duration,
     pub(crate) cpu: Duration,
     pub(crate) latency: Duration,
     pub(crate) gso: Duration,

@@ -20,7 +20,7 @@ impl Run {
     fn write_markdown(&self, out: &mut String) -> std::fmt::Result {
         let about = &self.circumstances;
         writeln!(out, "# Benchmark of {}\n", about.started)?;
-        writeln!(out, "- {} mode, {} rounds, peers one after the other in each", about.mode, about.rounds)?;
+        writeln!(out, "- {} mode, rounds: {}, peers one after the other in each", about.mode, about.rounds)?;
         writeln!(out, "- {}", about.machine)?;
         writeln!(
             out,

@@ -23,7 +23,7 @@ table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabu
 th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid #e4e7eb; white-space: nowrap }
 th { font-weight: 600; white-space: normal; vertical-align: bottom } th:first-child, td:first-child { text-align: left; padding-left: 6px }
 tr.ours { background: #edf6ef } tr.ours td:first-child { font-weight: 600 }
-.legend { font-size: 13px; display: flex; gap: 22px; margin: 6px 0 0 } .legend i { display: inline-block; width: 12px;
+.legend { font-size: 13px; display: flex; gap: 22px; margin: 6px 0 10px } .legend i { display: inline-block; width: 12px;
   height: 12px; margin-right: 6px; vertical-align: -1px } .legend i.round { border-radius: 6px }
 code { font-size: 12.5px; color: #3e4c59; overflow-wrap: anywhere } dt { font-weight: 600; margin-top: 8px } dd { margin: 0 0 0 18px }
 text { font: 12.5px system-ui, 'DejaVu Sans', sans-serif; fill: #1f2933 } text.axis { font-size: 11.5px; fill: #7b8794 }
@@ -53,7 +53,7 @@ impl Run {
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <title>tapferry: benchmark of {started}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
              <h1>What it costs to forward a frame</h1>\n\
-             <p class=\"facts\">{started}, {} mode, {} rounds; {}</p>",
+             <p class=\"facts\">{started}, {} mode, rounds: {}; {}</p>",
             escape(&about.mode),
             about.rounds,
             escape(&about.machine.to_string()),
@@ -154,7 +154,7 @@ impl Run {
                 }
             })
             .collect();
-        writeln!(out, "{}", charts::spans("Latency, p50 and p99", &rows, microseconds))
+        writeln!(out, "{}", charts::spans("Latency, p50 and p99", &rows, power_of_ten))
     }
 
     fn write_loss_free_charts(&self, out: &mut String) -> std::fmt::Result {
@@ -318,6 +318,15 @@ fn percent(share: f64) -> String {
 
 fn nanoseconds(value: f64) -> String {
     if value < 10_000.0 { format!("{value:.0} ns") } else { microseconds(value / 1e3) }
+}
+
+/// Microseconds on a logarithmic axis.
+fn power_of_ten(value: f64) -> String {
+    match value {
+        value if value < 1e3 => format!("{value} µs"),
+        value if value < 1e6 => format!("{} ms", value / 1e3),
+        value => format!("{} s", value / 1e6),
+    }
 }
 
 fn microseconds(value: f64) -> String {
