@@ -1,7 +1,18 @@
 /** Faults of the interfaces themselves: missing, elsewhere, down, or leading nowhere. */
 
-import { labTest } from '../support/lab.ts'
-import { cable, doctor, ENDS, finds, findsAndMends, found, problems, shell, twoTaps } from './support.ts'
+import { labTest, orSkip, Unavailable } from '../support/lab.ts'
+import {
+  cable,
+  doctor,
+  ENDS,
+  finds,
+  findsAndMends,
+  found,
+  namedLab,
+  problems,
+  shell,
+  twoTaps,
+} from './support.ts'
 
 labTest('two good TAPs: no error, no warning, status 0, and with --strict, too', async (t, lab) => {
   await twoTaps(lab)
@@ -11,6 +22,32 @@ labTest('two good TAPs: no error, no warning, status 0, and with --strict, too',
     t.is(diagnosis.status, 0)
     t.is(found(diagnosis, 'INTERFACE_READY').length, 2)
   }
+})
+
+labTest('a warning is a failure only with --strict', async (t, lab) => {
+  await twoTaps(lab)
+  await lab.ask('link', { name: 'tapB', mtu: 1400 })
+  const [lenient, strict] = [await doctor(t, lab), await doctor(t, lab, { args: [...ENDS, '--strict'] })]
+  t.deepEqual([problems(lenient), lenient.status], [['MTU_SMALLER'], 0])
+  t.deepEqual([problems(strict), strict.status], [['MTU_SMALLER'], 1])
+})
+
+labTest('macvtap as out_netdev: nothing that is injected reaches its guest', async (t, lab) => {
+  await twoTaps(lab)
+  await cable(lab, 'vethA', 'vethZ')
+  const made = shell(lab, 'ip link add link vethA name macvtap0 type macvtap').then(
+    () => true,
+    () => Promise.reject(new Unavailable('this kernel has no macvtap')),
+  )
+  if (!(await orSkip(t, made))) return
+  await lab.ask('link', { name: 'macvtap0', up: true })
+  const { note } = await finds(t, lab, {
+    ...{ code: 'MACVTAP_OUTPUT', severity: 'error', status: 5, about: 'out_netdev macvtap0' },
+    message: /leaves through its card, and no guest gets it/,
+    healthy: {},
+    faulty: { args: ['--in-netdev=tapA', '--out-netdev=macvtap0'] },
+  })
+  t.regex(note ?? '', /a TAP on a bridge/)
 })
 
 for (const [role, netdev] of [
@@ -84,6 +121,44 @@ labTest('a name like no other', async (t, lab) => {
   t.regex(note ?? '', /tapferry netdevs/)
 })
 
+labTest('out_netdev is in another network namespace, one with a name', async (t, lab) => {
+  const elsewhere = await orSkip(t, namedLab(t))
+  if (elsewhere === undefined) return
+  await twoTaps(lab)
+  await elsewhere.lab.ask('tap', { name: 'tapFar' })
+  const { fix } = await findsAndMends(t, lab, {
+    ...{ code: 'NETDEV_NOT_FOUND', severity: 'error', status: 5, about: 'out_netdev tapFar' },
+    message: /none of that name here, but one in network namespace tapferry-\d+/,
+    healthy: {},
+    faulty: { args: ['--in-netdev=tapA', '--out-netdev=tapFar'] },
+  })
+  t.regex(fix ?? '', / --out-netns=tapferry-\d+$/)
+})
+
+labTest('in_netdev is in another network namespace, and out_netdev stays where it is', async (t, lab) => {
+  const elsewhere = await orSkip(t, namedLab(t))
+  if (elsewhere === undefined) return
+  await twoTaps(lab)
+  await elsewhere.lab.ask('tap', { name: 'tapFar' })
+  const { fix } = await findsAndMends(t, lab, {
+    ...{ code: 'NETDEV_NOT_FOUND', severity: 'error', status: 5, about: 'in_netdev tapFar' },
+    message: /none of that name here, but one in network namespace tapferry-\d+/,
+    healthy: {},
+    faulty: { args: ['--in-netdev=tapFar', '--out-netdev=tapB'] },
+  })
+  t.regex(fix ?? '', / --netns=tapferry-\d+ --out-netns=\/proc\/self\/ns\/net$/)
+})
+
+labTest('a network namespace that there is not', async (t, lab) => {
+  await twoTaps(lab)
+  await finds(t, lab, {
+    ...{ code: 'NETNS_NOT_FOUND', severity: 'error', status: 5, about: 'out_netdev tapB' },
+    message: /network namespace/,
+    healthy: {},
+    faulty: { args: [...ENDS, '--out-netns=nowhere'] },
+  })
+})
+
 labTest('an interface without Ethernet headers', async (t, lab) => {
   await twoTaps(lab)
   await shell(lab, 'ip tuntap add dev tun0 mode tun')
@@ -104,6 +179,18 @@ labTest('a bridge port that does not forward', async (t, lab) => {
     message: /bridge br0 does not forward through it: the port is disabled/,
     seed: () => shell(lab, 'bridge link set dev tapA state 0'),
   })
+})
+
+labTest('a bridge port that spanning tree will open', async (t, lab) => {
+  await twoTaps(lab)
+  await shell(lab, 'ip link add br0 type bridge stp_state 1 && ip link set br0 up')
+  const { fix, note } = await finds(t, lab, {
+    ...{ code: 'BRIDGE_PORT_CLOSED', severity: 'warning', status: 0 },
+    message: /the port is (listening|learning)/,
+    seed: () => shell(lab, 'ip link set dev tapA master br0'),
+  })
+  t.is(fix, undefined)
+  t.regex(note ?? '', /opens it by itself/)
 })
 
 labTest('a TAP with a short queue', async (t, lab) => {

@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import type { ExecutionContext } from 'ava'
 import { cleanEnv, type Finished, ROOT, Running, records, run, TAPFERRY } from '../support/cli.ts'
-import { type Lab, Unavailable } from '../support/lab.ts'
+import { Lab, Unavailable } from '../support/lab.ts'
 import { assertValid } from '../support/schema.ts'
 
 /** A line of `doctor --json`. */
@@ -122,7 +122,7 @@ export async function finds(t: ExecutionContext, lab: Lab, fault: Fault): Promis
   await seed?.()
   const diagnosed = await doctor(t, lab, faulty)
   const [finding, ...more] = found(diagnosed, code, about)
-  if (finding === undefined) throw new Error(`no ${code}: ${JSON.stringify(diagnosed.findings, null, 1)}`)
+  if (finding === undefined) throw new Error(`no ${code}, but ${problems(diagnosed)}`)
   t.deepEqual(more, [])
   t.is(finding.severity, severity)
   t.regex(finding.message, message)
@@ -150,9 +150,8 @@ export async function findsAndMends(t: ExecutionContext, lab: Lab, fault: Fault)
 }
 
 /** A process of its own, of which nothing is left after the test. */
-export function background(t: ExecutionContext, ...command: Parameters<Lab['inside']>): Running {
-  const [file = '', ...args] = command
-  const running = new Running([file, args])
+export function background(t: ExecutionContext, command: ReturnType<Lab['inside']>): Running {
+  const running = new Running(command)
   t.teardown(async () => {
     await running.stop('SIGKILL')
   })
@@ -161,10 +160,33 @@ export function background(t: ExecutionContext, ...command: Parameters<Lab['insi
 
 /** Another tapferry in the lab, which is ready when this resolves. */
 export async function ferry(t: ExecutionContext, lab: Lab, ...args: readonly string[]): Promise<Running> {
-  const [file, words] = lab.inside(TAPFERRY, 'run', ...args)
-  const running = background(t, file, ...words)
+  const running = background(t, lab.inside(TAPFERRY, 'run', ...args))
   await running.ready()
   return running
+}
+
+/** A process in the lab's network namespace: the lab itself. */
+export function pidOf(lab: Lab): string {
+  const pid = lab
+    .inside()
+    .flat()
+    .join(' ')
+    .match(/--net=\/proc\/(?<pid>\d+)\//)?.groups?.['pid']
+  if (pid === undefined) throw new Error('the lab is entered in another way')
+  return pid
+}
+
+/** A lab whose network namespace has a name for ip-netns(8), until the test ends. */
+export async function namedLab(t: ExecutionContext): Promise<{ lab: Lab; name: string }> {
+  const lab = await Lab.open()
+  const name = `tapferry-${pidOf(lab)}`
+  const attached = spawnSync('ip', ['netns', 'attach', name, pidOf(lab)], { encoding: 'utf8' })
+  t.teardown(async () => {
+    spawnSync('ip', ['netns', 'delete', name], { stdio: 'ignore' })
+    await lab.close()
+  })
+  if (attached.status !== 0) throw new Unavailable('no network namespace can be named here')
+  return { lab, name }
 }
 
 const NOBODY = 65_534
@@ -177,10 +199,11 @@ export function asNobody(...capabilities: readonly string[]): string[] {
 }
 
 /** A user namespace of `unshare --map-root-user` has one user; and nobody may have no way to this checkout. */
-export async function needsNobody(): Promise<void> {
+export async function needsNobody(): Promise<true> {
   const [, , count = '0'] = readFileSync('/proc/self/uid_map', 'utf8').trim().split(/\s+/)
   if (Number(count) <= NOBODY) throw new Unavailable('there is no user nobody in this user namespace')
   const [file = '', ...args] = [...asNobody(), TAPFERRY, '--version']
   const { status } = spawnSync(file, args, { env: cleanEnv(), stdio: 'ignore' })
   if (status !== 0) throw new Unavailable('user nobody may not run this checkout')
+  return true
 }

@@ -11,8 +11,9 @@
  * Gathering changes nothing, and nothing that fails ends it: a failure is a fact.
  */
 
-import { readFile } from 'node:fs/promises'
+import { access, constants, readFile } from 'node:fs/promises'
 import { release } from 'node:os'
+import { dirname, resolve } from 'node:path'
 import type { ClockFacts, HostInterface, NetworkView, PrivilegeProbe } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { findNetns, listNamed, type Netns, netnsIdAt, netnsPath } from '../host/namespaces.ts'
@@ -44,7 +45,7 @@ export interface OwnProcess {
   readonly gid: number
   /** Effective ones, as `cap_net_raw`: capabilities(7), linux/capability.h. */
   readonly capabilities: ReadonlySet<Capability>
-  /** What the kernel allows where both ends are. */
+  /** What the kernel allows where both ends are, as far as this process may go there. */
   readonly probes: readonly PrivilegeProbe[]
 }
 
@@ -78,6 +79,8 @@ export interface MonitorFacts {
   readonly status: string
   /** Whether it shares this host's clock. */
   readonly local: boolean
+  /** The directories on the way to its socket, from the first that this user may not search; else none. */
+  readonly closedDirectories: readonly string[]
 }
 
 /** One end of the redirector. */
@@ -132,7 +135,11 @@ async function askMonitor(
   if (address === undefined) return { facts: undefined, connection: undefined }
   const parsed = parseMonitorAddress(address)
   const vm = await findListener(parsed)
-  const rest = { address, manager: managerOf(address), vm, clients: await findClients(parsed) }
+  const rest = {
+    ...{ address, manager: managerOf(address), vm },
+    clients: await findClients(parsed),
+    closedDirectories: parsed.kind === 'unix' ? await closedDirectories(parsed.path) : [],
+  }
   try {
     const connection = await Monitor.connect({ address, connectTimeoutMs: PATIENCE_MS })
     const { running, status, local } = connection
@@ -164,9 +171,13 @@ async function lookAt(
   let problem: TapferryError | undefined
   try {
     place = await resolveNetdev(given, role, { monitor, netns: path })
-    network = await loadBinding().inspectNetwork(place.netns)
   } catch (error) {
     problem = TapferryError.from(error)
+  }
+  try {
+    network = await loadBinding().inspectNetwork(place.netns)
+  } catch (error) {
+    problem ??= TapferryError.from(error)
   }
   const facts = network?.interfaces.find(({ name }) => name === place.interface)
   const found = facts !== undefined || network === undefined
@@ -231,17 +242,34 @@ function viewOf({ path }: Netns): Promise<NetworkView | undefined> {
     .catch(() => undefined)
 }
 
+/** Behind the first closed one, nothing can be told of the others. */
+async function closedDirectories(path: string): Promise<string[]> {
+  const directories: string[] = []
+  for (let directory = dirname(resolve(path)); ; directory = dirname(directory)) {
+    directories.unshift(directory)
+    if (directory === '/') break
+  }
+  const searchable = (directory: string): Promise<boolean> =>
+    access(directory, constants.X_OK).then(
+      () => true,
+      () => false,
+    )
+  while (directories[0] !== undefined && (await searchable(directories[0]))) directories.shift()
+  return directories
+}
+
 async function ownProcess(ends: readonly (End | undefined)[]): Promise<OwnProcess> {
   const text = await readFile('/proc/self/status', 'utf8')
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(text)?.[1] ?? '0'}`)
   const held = Object.entries(CAPABILITY_BITS).filter(([, bit]) => (effective >> bit) & 1n)
   const paths = new Set(ends.map(end => end?.place.netns))
-  const probes = await Promise.all([...paths].map(path => probe(path)))
+  const probes = (await Promise.all([...paths].map(path => probe(path)))).flat()
   return {
     uid: process.geteuid?.() ?? 0,
     gid: process.getegid?.() ?? 0,
     capabilities: new Set(held.map(([name]) => name as Capability)),
-    probes: probes.flat(),
+    // Where no namespace of theirs is to be entered, this one tells of everything else.
+    probes: probes.length > 0 ? probes : await probe(undefined),
   }
 }
 

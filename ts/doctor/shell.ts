@@ -14,8 +14,11 @@ export function at({ place }: End, ...words: readonly (string | number)[]): stri
   return place.netns === undefined ? command : `nsenter --net=${quote(place.netns)} ${command}`
 }
 
-/** The command that was given, with some options set anew; `undefined` takes one away. */
-export function again({ argv }: Request, changes: Readonly<Record<string, string | undefined>>): string {
+/** Options by their names; `undefined` takes one away. */
+export type Changes = Readonly<Record<string, string | undefined>>
+
+/** The command that was given, with some options set anew. */
+export function again({ argv }: Request, changes: Changes): string {
   const words: string[] = []
   for (let index = 0; index < argv.length; index += 1) {
     const word = argv[index] ?? ''

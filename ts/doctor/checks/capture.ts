@@ -37,7 +37,10 @@ function checkCapturers(end: End): Finding[] {
 
 function checkFilters(end: End, consequence: string): Finding[] {
   const filters = (end.facts?.filters ?? []).filter(({ direction }) => direction === 'egress')
-  return filters.map(filter => {
+  // Those of one priority are one classifier to tc, and go together.
+  const alike = ({ kind, priority, programId }: TrafficFilter): string =>
+    `${kind} ${priority} ${programId ?? ''}`
+  return [...new Map(filters.map(filter => [alike(filter), filter])).values()].map(filter => {
     const { kind, priority, actions, programId } = filter
     const does = actions.length > 0 ? `, action ${actions.join(', ')}` : ''
     const what = programId === undefined ? `tc filter ${kind}${does}` : `tcx program ${programId}`

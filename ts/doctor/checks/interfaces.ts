@@ -3,9 +3,11 @@
 import type { HostInterface } from '../../binding.ts'
 import { ExitStatus } from '../../errors.ts'
 import { closest } from '../../options/closest.ts'
-import type { End, Facts } from '../facts.ts'
-import { error, type Finding, ok, warning } from '../finding.ts'
-import { again, at } from '../shell.ts'
+import type { End, Facts, OwnProcess } from '../facts.ts'
+import { type Details, error, type Finding, info, ok, warning } from '../finding.ts'
+import { again, at, type Changes } from '../shell.ts'
+import { withCapabilities } from './privileges.ts'
+import { freeMonitor, interfaceBehind, titleOf, vmsOf } from './vms.ts'
 
 /** What `ip link` and QEMU's scripts give a TAP; a burst of fewer frames is what a queue is for. */
 const USUAL_QUEUE_LENGTH = 1000
@@ -15,6 +17,9 @@ const SHORT_QUEUE_LENGTH = 100
 const PLAIN_QDISCS: ReadonlySet<string> = new Set([
   ...['noqueue', 'pfifo_fast', 'pfifo', 'bfifo', 'fq_codel', 'fq', 'mq', 'cake', 'sfq', 'noop', ''],
 ])
+
+/** That of whoever opens it. */
+const OWN_NETNS = '/proc/self/ns/net'
 
 export function checkInterfaces(facts: Facts): Finding[] {
   return [facts.input, facts.output].flatMap(end => (end === undefined ? [] : checkEnd(end, facts)))
@@ -35,62 +40,101 @@ function checkEnd(end: End, facts: Facts): Finding[] {
       }),
     ]
   }
-  const link = checkLink(end, netdev)
+  const link = checkLink(end, netdev, facts.process)
   // A bridge closes a port that leads nowhere by itself.
   const findings = link.length > 0 ? link : checkBridgePort(end, netdev)
   if (end.role === 'out_netdev') findings.push(...checkOutput(end, netdev))
   return findings.length > 0 ? findings : [ok('INTERFACE_READY', about, 'it is there, up, and has a carrier')]
 }
 
-function notFound(end: End, { request, vms, monitor }: Facts): Finding {
-  const { role, given, problem, elsewhere, network } = end
+/** Why a name led to no interface, and what was meant, as far as it can be told. */
+function notFound(end: End, facts: Facts): Finding {
+  const { role, given, problem, elsewhere } = end
   const about = `${role} ${given}`
-  const option = role === 'in_netdev' ? '--in-netdev' : '--out-netdev'
-  const refuse = (message: string, details: { fix?: string; note?: string } = {}): Finding => {
+  const refuse = (message: string, details: Details): Finding => {
     const { code, exitStatus } = problem ?? { code: 'NETDEV_NOT_FOUND', exitStatus: ExitStatus.Interface }
     return error(code, exitStatus, about, message, details)
   }
+  const hint: Details = problem?.hint === undefined ? {} : { note: problem.hint }
   // Its own failure says more than that there is no interface.
   if (problem !== undefined && problem.code !== 'NETDEV_ID_UNKNOWN') {
-    return refuse(problem.message, problem.hint === undefined ? {} : { note: problem.hint })
+    const closed = problem.code === 'PERMISSION'
+    return refuse(problem.message, closed ? withCapabilities(facts, 'net_raw') : hint)
   }
-  const [netns] = elsewhere
+  const [netns, ...others] = elsewhere
   if (netns !== undefined) {
-    const flag = role === 'in_netdev' || request.inNetns === request.outNetns ? '--netns' : '--out-netns'
+    const more = others.length === 0 ? {} : { note: `also in ${others.map(({ label }) => label).join(', ')}` }
     return refuse(`there is none of that name here, but one in network namespace ${netns.label}`, {
-      fix: again(request, { [flag]: netns.label }),
+      fix: again(facts.request, netnsOptions(facts, end, netns.label)),
+      ...more,
     })
   }
-  const owner = vms.find(({ process }) => process.netdevs.some(({ id }) => id === given))
-  const [place] = owner?.process.places ?? []
-  if (monitor === undefined && place !== undefined) {
-    return refuse(
-      `there is no interface of that name, but VM ${owner?.process.name ?? owner?.process.pid} has that netdev`,
-      {
-        fix: again(request, { '--qmp': place.address.replace(/^unix:/, '') }),
-      },
+  if (facts.monitor?.problem !== undefined) {
+    return info(
+      'NETDEV_ID_UNRESOLVED',
+      about,
+      "there is no interface of that name here, and without the VM's monitor it cannot be told whether it is a netdev of the VM",
     )
   }
-  const names = [...(network?.interfaces ?? []).map(({ name }) => name), ...vms.flatMap(vmNames)]
-  const similar = closest(given, names)
+  const owned = facts.monitor === undefined ? netdevOfVm(end, facts) : undefined
+  if (owned !== undefined) return refuse(...owned)
+  const similar = closest(given, namesNear(end, facts))
   if (similar !== undefined) {
-    return refuse(`there is no such interface; there is ${similar}`, {
-      fix: again(request, { [option]: similar }),
+    return refuse(problem?.message ?? `there is no such interface; there is ${similar}`, {
+      fix: again(facts.request, { [optionOf(end)]: similar }),
     })
   }
   return refuse(problem?.message ?? 'there is no interface of that name in this network namespace', {
-    note:
-      problem?.hint ??
-      '`ip link` shows those there are, `tapferry netdevs` those of VMs; --wait waits for one',
+    note: '`ip link` shows those there are, `tapferry netdevs` those of VMs; --wait waits for one',
+    ...hint,
   })
 }
 
-/** Ids are names for a netdev only with the VM's monitor. */
-function vmNames({ process }: Facts['vms'][number]): string[] {
-  return process.netdevs.flatMap(netdev => netdev.interface ?? [])
+function optionOf({ role }: End): string {
+  return role === 'in_netdev' ? '--in-netdev' : '--out-netdev'
 }
 
-function checkLink(end: End, netdev: HostInterface): Finding[] {
+/** Options that look for one end in another network namespace, and for the other one where it is. */
+function netnsOptions({ request, input, output }: Facts, moved: End, label: string): Changes {
+  const wanted = (end: End | undefined, given: string | undefined): string | undefined => {
+    if (end === undefined || end === moved) return label
+    return end.elsewhere.some(netns => netns.label === label) ? label : given
+  }
+  const [from, to] = [wanted(input, request.inNetns), wanted(output, request.outNetns)]
+  if (from === to) return { '--netns': from, '--out-netns': undefined }
+  return { '--netns': from, '--out-netns': to ?? OWN_NETNS }
+}
+
+/** It is a netdev of a VM, and that VM's monitor was not given. */
+function netdevOfVm(end: End, { vms, request }: Facts): [message: string, details: Details] | undefined {
+  const { given, network } = end
+  const owners = vmsOf(end, vms)
+  const [owner] = owners
+  if (owner === undefined) return undefined
+  if (owners.length > 1) {
+    const addresses = owners.flatMap(vm => freeMonitor(vm) ?? []).join(', ')
+    return [
+      `there is no interface of that name, but ${owners.length} VMs have such a netdev`,
+      { note: `say which VM, by its monitor: --qmp with one of ${addresses}` },
+    ]
+  }
+  const message = `there is no interface of that name, but ${titleOf(owner)} has that netdev`
+  const [address, name] = [freeMonitor(owner), interfaceBehind(owner, given, network?.namespace)]
+  if (address !== undefined) return [message, { fix: again(request, { '--qmp': address }) }]
+  if (name !== undefined) return [message, { fix: again(request, { [optionOf(end)]: name }) }]
+  return [message, { note: 'give the VM a monitor for tapferry: -qmp unix:PATH,server=on,wait=off' }]
+}
+
+/** What may have been meant: interfaces, and with the VM's monitor its netdevs. */
+function namesNear({ network }: End, { vms, monitor }: Facts): string[] {
+  const followed = vms.find(({ process }) => process.pid === monitor?.vm?.pid)
+  return [
+    ...(followed?.process.netdevs ?? []).map(({ id }) => id),
+    ...(network?.interfaces ?? []).map(({ name }) => name),
+  ]
+}
+
+function checkLink(end: End, netdev: HostInterface, process: OwnProcess): Finding[] {
   const { role, place, network } = end
   const about = nameOf(end)
   const consequence = role === 'in_netdev' ? 'nothing is sent into it' : 'nothing can be injected into it'
@@ -112,7 +156,8 @@ function checkLink(end: End, netdev: HostInterface): Finding[] {
     ),
   ]
   if (netdev.tun !== undefined && !end.held) {
-    return refuse('no VM holds this TAP open', { note: 'start the VM that it belongs to' })
+    const sight = process.uid === 0 || process.capabilities.has('sys_ptrace') ? '' : ' that this user can see'
+    return refuse(`no VM${sight} holds this TAP open`, { note: 'start the VM that it belongs to' })
   }
   if (netdev.tun !== undefined) {
     return refuse('it was set off', {
@@ -138,16 +183,28 @@ function checkLink(end: End, netdev: HostInterface): Finding[] {
 function checkBridgePort(end: End, netdev: HostInterface): Finding[] {
   const state = netdev.bridgePortState
   if (state === undefined || state === 'forwarding') return []
+  const about = nameOf(end)
   const bridge = end.network?.interfaces.find(({ ifindex }) => ifindex === netdev.controller)
-  const { place } = end
+  const message = `bridge ${bridge?.name ?? ''} does not forward through it: the port is ${state}`
+  // Only spanning tree has the other states, and only it leaves them.
+  if (state === 'disabled') {
+    return [
+      error('BRIDGE_PORT_CLOSED', ExitStatus.Interface, about, message, {
+        fix: at(end, 'bridge', 'link', 'set', 'dev', end.place.interface, 'state', 3),
+      }),
+    ]
+  }
+  if (state === 'blocking') {
+    return [
+      error('BRIDGE_PORT_CLOSED', ExitStatus.Interface, about, message, {
+        note: 'spanning tree closed it, because the bridge has another way to the same place: use that one, or remove it',
+      }),
+    ]
+  }
   return [
-    error(
-      'BRIDGE_PORT_CLOSED',
-      ExitStatus.Interface,
-      nameOf(end),
-      `bridge ${bridge?.name ?? ''} does not forward through it: the port is ${state}`,
-      { fix: at(end, 'bridge', 'link', 'set', 'dev', place.interface, 'state', 3) },
-    ),
+    warning('BRIDGE_PORT_CLOSED', about, message, {
+      note: 'spanning tree opens it by itself: within half a minute, unless forward_delay was changed',
+    }),
   ]
 }
 

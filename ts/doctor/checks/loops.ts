@@ -4,9 +4,14 @@ import type { HostInterface, MarkRule } from '../../binding.ts'
 import { ExitStatus } from '../../errors.ts'
 import type { End, Facts } from '../facts.ts'
 import type { Ferry } from '../ferries.ts'
-import { error, type Finding, ok, warning } from '../finding.ts'
+import { type Details, error, type Finding, ok, warning } from '../finding.ts'
 import { again } from '../shell.ts'
 import { nameOf } from './interfaces.ts'
+
+/** SO_MARK has 32 bits, and 0 is no mark. */
+const MAX_MARK = 0xffff_ffff
+/** So many are tried after the one that was asked for. */
+const NEARBY_MARKS = 1 << 16
 
 export function checkLoops(facts: Facts): Finding[] {
   const { input, output } = facts
@@ -93,9 +98,7 @@ function checkFerry(facts: Facts, ferry: Ferry, input: End, output: End): Findin
         'CHAIN_CUT',
         about,
         `it injects into ${input.place.interface} with the same mark (${hex(ferry.mark)}): what it brings is not captured again`,
-        {
-          fix: again(request, { '--mark': freeMark(facts) }),
-        },
+        withFreeMark(facts),
       ),
     ]
   }
@@ -113,21 +116,31 @@ function checkMarkRules(facts: Facts): Finding[] {
       `mark ${hex(request.mark)}`,
       `routing rule ${rule.priority} (table ${rule.table}) looks at this mark: whoever set it up marks packets for itself, ` +
         'and those would not be captured',
-      { fix: again(request, { '--mark': freeMark(facts) }) },
+      withFreeMark(facts),
     ),
   ]
 }
 
+/** As the kernel compares them (fib_rules.c). A rule about bits that are not set is about unmarked packets. */
 function matches({ mark, mask }: MarkRule, candidate: number): boolean {
-  return (candidate & mask) >>> 0 === mark
+  return (mark & mask) !== 0 && ((candidate ^ mark) & mask) === 0
 }
 
-/** The next one that no rule and no other tapferry uses. */
-function freeMark({ request, input, output, ferries }: Facts): string {
+/** The next one that no rule and no other tapferry uses; undefined if rules leave none nearby. */
+function freeMark({ request, input, output, ferries }: Facts): string | undefined {
   const rules = [input, output].flatMap(end => end?.network?.markRules ?? [])
-  let mark = request.mark + 1
-  while (rules.some(rule => matches(rule, mark)) || ferries.some(ferry => ferry.mark === mark)) mark += 1
-  return hex(mark)
+  const free = (mark: number): boolean =>
+    !rules.some(rule => matches(rule, mark)) && !ferries.some(ferry => ferry.mark === mark)
+  const near = Array.from({ length: NEARBY_MARKS }, (_, index) => (request.mark % MAX_MARK) + 1 + index)
+  const mark = near.find(candidate => candidate <= MAX_MARK && free(candidate))
+  return mark === undefined ? undefined : hex(mark)
+}
+
+function withFreeMark(facts: Facts): Details {
+  const mark = freeMark(facts)
+  return mark === undefined
+    ? { note: 'give another mark: --mark=NUMBER' }
+    : { fix: again(facts.request, { '--mark': mark }) }
 }
 
 function hex(mark: number): string {

@@ -5,6 +5,7 @@ import type { TapferryError } from '../../errors.ts'
 import type { Facts, MonitorFacts } from '../facts.ts'
 import { type Details, error, type Finding, info, ok } from '../finding.ts'
 import { again, quote } from '../shell.ts'
+import { freeMonitor, plainAddress, titleOf, vmsOf } from './vms.ts'
 
 export function checkMonitor(facts: Facts): Finding[] {
   const { monitor, request } = facts
@@ -45,34 +46,29 @@ function closedBy(
 
 /** A run without a monitor does not notice that its VM stops. */
 function suggestMonitor({ vms, input, request }: Facts): Finding[] {
-  const name = input?.place.interface
-  const owner = vms.find(({ taps }) => taps.some(tap => tap.interface === name))
-  const place = owner?.process.places.find(({ manager }) => manager === undefined)
-  if (owner === undefined || place === undefined) return []
+  const [owner, ...others] = input?.facts === undefined ? [] : vmsOf(input, vms)
+  const address = owner === undefined ? undefined : freeMonitor(owner)
+  if (owner === undefined || others.length > 0 || address === undefined) return []
   return [
     info(
       'MONITOR_UNUSED',
-      `VM ${owner.process.name ?? owner.process.pid}`,
-      `its run state is not followed, though it has a monitor`,
-      {
-        fix: again(request, { '--qmp': plain(place.address) }),
-      },
+      titleOf(owner),
+      'its run state is not followed, though it has a monitor: frames pass whether it runs or not',
+      { fix: again(request, { '--qmp': address }) },
     ),
   ]
 }
 
 function remedy(facts: Facts, monitor: MonitorFacts, { code, hint }: TapferryError): Details {
-  const { address, vm, clients } = monitor
+  const { vm, clients } = monitor
   switch (code) {
     case 'MONITOR_FROZEN':
       if (vm !== undefined) return { fix: `kill -CONT ${vm.pid}` }
       break
     case 'MONITOR_BUSY':
       return busyRemedy(monitor)
-    case 'MONITOR_PERMISSION': {
-      const { gid } = facts.process
-      return { fix: `chgrp ${gid} ${quote(address)} && chmod g+rw ${quote(address)}` }
-    }
+    case 'MONITOR_PERMISSION':
+      return permissionRemedy(facts, monitor)
     case 'MONITOR_NOT_FOUND':
     case 'MONITOR_REFUSED':
     case 'MONITOR_NOT_QMP': {
@@ -85,6 +81,13 @@ function remedy(facts: Facts, monitor: MonitorFacts, { code, hint }: TapferryErr
   return clients.length === 0
     ? { note: hint }
     : { note: `${hint} (connected: ${clients.map(({ name, pid }) => `${name} ${pid}`).join(', ')})` }
+}
+
+/** The socket for this user's group; on the way to it, to all, who may then go through and not look around. */
+function permissionRemedy({ process }: Facts, { address, closedDirectories }: MonitorFacts): Details {
+  const socket = quote(plainAddress(address))
+  const open = closedDirectories.length === 0 ? '' : `chmod o+x ${closedDirectories.map(quote).join(' ')} && `
+  return { fix: `${open}chgrp ${process.gid} ${socket} && chmod g+rw ${socket}` }
 }
 
 /** A manager keeps its monitor: the VM gets one more. Anybody else can be asked to leave. */
@@ -131,20 +134,12 @@ function managedBy(names: readonly string[]): 'libvirt' | undefined {
   return names.some(name => /^(?:libvirtd|virtqemud)$/.test(name)) ? 'libvirt' : undefined
 }
 
-/** Of the VM that is meant: the only one, or the one that has in_netdev. */
-function likelyMonitor({ vms, request }: Facts): string | undefined {
-  const named = vms.filter(({ process, taps }) =>
-    [...process.netdevs.map(({ id }) => id), ...taps.map(tap => tap.interface)].includes(
-      request.inNetdev ?? '',
-    ),
-  )
-  const candidates = (named.length > 0 ? named : vms).flatMap(({ process }) => process.places)
-  const others = candidates.filter(
-    ({ address, manager }) => manager === undefined && plain(address) !== request.monitor,
-  )
-  return others.length === 1 && others[0] !== undefined ? plain(others[0].address) : undefined
-}
-
-function plain(address: string): string {
-  return address.replace(/^unix:/, '')
+/** Of the VM that is meant: the one that has an end, or the only one if neither end is there without it. */
+function likelyMonitor({ vms, input, output, request }: Facts): string | undefined {
+  const owners = [input, output].map(end => vmsOf(end, vms)).find(found => found.length > 0)
+  const unknown = [input, output].every(end => end?.facts === undefined)
+  const candidates = owners ?? (unknown ? vms : [])
+  const addresses = candidates.flatMap(vm => freeMonitor(vm) ?? [])
+  const [only, ...more] = addresses.filter(address => address !== plainAddress(request.monitor ?? ''))
+  return more.length === 0 ? only : undefined
 }

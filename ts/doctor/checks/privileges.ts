@@ -2,7 +2,7 @@
 
 import { ExitStatus } from '../../errors.ts'
 import type { Capability, Facts, OwnProcess } from '../facts.ts'
-import { error, type Finding, info, ok, warning } from '../finding.ts'
+import { type Details, error, type Finding, info, ok, warning } from '../finding.ts'
 import { again } from '../shell.ts'
 
 /** What each is for, as said when it is there and when it is not. */
@@ -18,14 +18,14 @@ export function checkPrivileges(facts: Facts): Finding[] {
   const denied = (what: string) => process.probes.find(probe => probe.what === what && !probe.allowed)
   const findings: Finding[] = []
   const socket = denied('packet_socket')
-  if (socket !== undefined || process.probes.length === 0) {
+  if (socket !== undefined) {
     findings.push(
       error(
         'CAPTURE_DENIED',
         ExitStatus.Permission,
         'privileges',
-        `no frame can be captured or injected: the kernel refuses a packet socket (${socket?.errno ?? 'EPERM'})`,
-        { fix: withCapabilities(facts, 'net_raw') },
+        `no frame can be captured or injected: the kernel refuses a packet socket (${socket.errno})`,
+        withCapabilities(facts, 'net_raw'),
       ),
     )
     return [...findings, ...capabilities(process)]
@@ -39,7 +39,7 @@ export function checkPrivileges(facts: Facts): Finding[] {
         'privileges',
         `injected frames cannot be marked (${mark.errno}), and so loops not be prevented: before Linux 5.17 ` +
           'SO_MARK takes CAP_NET_ADMIN, too',
-        { fix: withCapabilities(facts, 'net_raw', 'net_admin') },
+        withCapabilities(facts, 'net_raw', 'net_admin'),
       ),
     )
   }
@@ -50,7 +50,7 @@ export function checkPrivileges(facts: Facts): Finding[] {
         'privileges',
         'without CAP_NET_ADMIN the receive buffer ends at net.core.rmem_max: balanced keeps a ring from the ' +
           'start, and --latency=low may drop the frames of a burst',
-        { fix: withCapabilities(facts, 'net_raw', 'net_admin') },
+        withCapabilities(facts, 'net_raw', 'net_admin'),
       ),
     )
   }
@@ -82,9 +82,25 @@ function capabilities({ capabilities: held }: OwnProcess): Finding[] {
   )
 }
 
-/** The command again, as the same user, with capabilities that a child keeps. */
-function withCapabilities({ process, request }: Facts, ...names: readonly Capability[]): string {
-  const list = names.map(name => `+${name}`).join(',')
+/** The command again, as the same user, with capabilities that a child keeps, and those that it has already. */
+export function withCapabilities(facts: Facts, ...names: readonly Capability[]): Details {
+  const { process, request, input, output } = facts
+  const closed = [input, output].filter(end => end?.problem?.code === 'PERMISSION')
+  // A process's file of its namespace is as closed as the process.
+  const ofProcess = closed.some(end => end?.place.netns?.startsWith('/proc/'))
+  const needed = new Set([
+    ...[...names, ...process.capabilities],
+    ...(closed.length > 0 ? ['sys_admin'] : []),
+    ...(ofProcess ? ['sys_ptrace'] : []),
+  ])
+  // Root lacks what was taken from all that it can start.
+  if (process.uid === 0) {
+    const list = [...names].map(name => `CAP_${name.toUpperCase()}`).join(', ')
+    return {
+      note: `whatever started this as root has to let it have ${list}: a container's or unit's settings`,
+    }
+  }
+  const list = [...needed].map(name => `+${name}`).join(',')
   const user = `--reuid=${process.uid} --regid=${process.gid} --clear-groups`
-  return `setpriv ${user} --inh-caps=${list} --ambient-caps=${list} ${again(request, {})}`
+  return { fix: `setpriv ${user} --inh-caps=${list} --ambient-caps=${list} ${again(request, {})}` }
 }
