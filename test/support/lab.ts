@@ -58,6 +58,11 @@ export class Lab {
     })
   }
 
+  /** Of the process whose namespace it is: /proc/PID/ns/net leads there. */
+  get pid(): number {
+    return this.#pid
+  }
+
   /** Asks for one operation and waits for its reply. */
   ask(op: string, fields: Readonly<Record<string, unknown>> = {}): Promise<Reply> {
     this.#lastId += 1

@@ -48,6 +48,8 @@ export interface VmOptions {
   readonly monitors?: number
   /** Queues of each netdev; the VM has as many processors, because a guest uses one queue for each. */
   readonly queues?: number
+  /** Its one netdev's TAP is made for it and handed over by descriptor, as libvirt does. */
+  readonly passed?: boolean
   /** -S: it waits for `cont`. */
   readonly paused?: boolean
   /** Without an image the firmware finds nothing to boot, which is running enough for a monitor. */
@@ -97,7 +99,8 @@ export class Vm {
     const monitors = Array.from({ length: options.monitors ?? 1 }, (_, index) =>
       monitorPath(directory, name, index),
     )
-    const [file, args] = lab.inside(QEMU, ...machine(options), ...[control, ...monitors].flatMap(monitor))
+    const qemu = [QEMU, ...machine(options), ...[control, ...monitors].flatMap(monitor)]
+    const [file, args] = lab.inside(...(options.passed ? withTap(options) : []), ...qemu)
     const child = spawn(file, args, { stdio: 'pipe' })
     let complaints = ''
     child.stderr.on('data', data => {
@@ -190,20 +193,26 @@ function hasNumber(flow: Flow | undefined, number: number): boolean {
   return flow?.ranges.some(([first, last]) => first <= number && number <= last) ?? false
 }
 
+/** `testbed pass-tap` creates the TAP, becomes QEMU and puts the descriptors' numbers for %FDS%. */
+function withTap({ netdevs, queues = 1 }: VmOptions): string[] {
+  return [TESTBED, 'pass-tap', Object.values(netdevs)[0] ?? '', String(queues)]
+}
+
 function machine(options: VmOptions): string[] {
-  const { image, netdevs, queues = 1, paused = false } = options
+  const { image, name, netdevs, queues = 1, passed = false, paused = false } = options
   const guest =
     image === undefined
       ? []
       : ['-kernel', image.kernel, '-initrd', image.initrd, '-append', image.cmdline, '-serial', 'stdio']
   const several = queues > 1 ? `,queues=${queues}` : ''
+  const fds = queues > 1 ? 'fds=%FDS%' : 'fd=%FDS%'
   const vectors = queues > 1 ? `,mq=on,vectors=${2 * queues + 2}` : ''
   return [
     ...['-accel', 'tcg', '-M', 'q35', '-m', '128', '-nodefaults', '-display', 'none'],
-    ...['-smp', String(queues)],
+    ...['-name', `guest=${name}`, '-smp', String(queues)],
     ...(paused ? ['-S'] : []),
     ...Object.entries(netdevs).flatMap(([id, tap], index) => [
-      ...['-netdev', `tap,id=${id},ifname=${tap},script=no,downscript=no${several}`],
+      ...['-netdev', `tap,id=${id},${passed ? fds : `ifname=${tap},script=no,downscript=no${several}`}`],
       // In the order of their addresses the guest names them. An option ROM would only take time.
       ...['-device', `virtio-net-pci,netdev=${id},addr=0x${(index + 4).toString(16)},romfile=${vectors}`],
     ]),

@@ -64,7 +64,12 @@ export class Site {
   async boot<const Options extends readonly VmOptions[]>(
     ...options: Options
   ): Promise<{ [Index in keyof Options]: Vm }> {
-    const vms = await Promise.all(options.map(each => this.start({ ...each, image: this.image })))
+    // All of them, so that close() knows those beside one that does not start.
+    const starts = await Promise.allSettled(options.map(each => this.start({ ...each, image: this.image })))
+    const vms = starts.map(start => {
+      if (start.status === 'rejected') throw start.reason
+      return start.value
+    })
     await Promise.all(vms.map(vm => vm.console.booted()))
     return vms as { [Index in keyof Options]: Vm }
   }

@@ -62,15 +62,24 @@ export function socketInode({ target }: Descriptor): string | undefined {
   return /^socket:\[(\d+)\]$/.exec(target)?.[1]
 }
 
-/** The processes that have one of these sockets; slow, because it looks at all descriptors of all processes. */
+/** All processes that have one of these sockets; slow, because it looks at every descriptor of every process. */
 export async function socketHolders(inodes: ReadonlySet<string>): Promise<Map<string, number[]>> {
   const holders = new Map<string, number[]>()
-  if (inodes.size === 0) return holders
-  for (const pid of await listPids()) {
-    const held = new Set((await descriptorsOf(pid)).map(socketInode))
-    for (const inode of inodes) {
-      if (held.has(inode)) holders.set(inode, [...(holders.get(inode) ?? []), pid])
-    }
+  for (const pid of inodes.size === 0 ? [] : await listPids()) {
+    for (const inode of await held(pid, inodes)) holders.set(inode, [...(holders.get(inode) ?? []), pid])
   }
   return holders
+}
+
+/** One that has one of these sockets: the oldest, so not a child that it left it to. */
+export async function firstHolder(inodes: ReadonlySet<string>): Promise<number | undefined> {
+  for (const pid of inodes.size === 0 ? [] : await listPids()) {
+    if ((await held(pid, inodes)).length > 0) return pid
+  }
+  return undefined
+}
+
+async function held(pid: number, inodes: ReadonlySet<string>): Promise<string[]> {
+  const own = (await descriptorsOf(pid)).map(socketInode)
+  return own.filter(inode => inode !== undefined && inodes.has(inode)) as string[]
 }

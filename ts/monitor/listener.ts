@@ -16,6 +16,7 @@ import { sameFile } from '../host/files.ts'
 import { netnsIdOfProcess } from '../host/namespaces.ts'
 import {
   descriptorsOf,
+  firstHolder,
   listPids,
   type ProcessState,
   processState,
@@ -70,7 +71,7 @@ async function unixEnds(view: View, path: string): Promise<Ends | undefined> {
     .filter(row => row !== undefined)
   for (const { flags, inode = '', name = '' } of named) {
     if (flags !== '00010000' || basename(name) !== basename(path)) continue
-    const [listener] = (await socketHolders(new Set([inode]))).get(inode) ?? []
+    const listener = await firstHolder(new Set([inode]))
     if (listener === undefined || !(await leadsTo(listener, name, path))) continue
     const held = new Set((await descriptorsOf(listener)).map(socketInode))
     const connected = named.filter(row => row['name'] === name && row['inode'] !== inode)
@@ -106,7 +107,7 @@ async function tcpEnds(view: View, port: number): Promise<Ends | undefined> {
       else if (remote.endsWith(wanted)) peers.add(inode)
     }
   }
-  const [[listener] = []] = (await socketHolders(listening)).values()
+  const listener = await firstHolder(listening)
   return listener === undefined ? undefined : { listener, peers }
 }
 

@@ -17,6 +17,7 @@
 //! | [`tally`] | what was seen: counts, ranges of numbers, duplicates, bad checksums |
 //! | [`memory`] | what this process has, for tests of leaks |
 //! | [`lab`] | all of it behind JSON lines, for tests that are not written in Rust |
+//! | [`pass`] | a TAP handed over by descriptor to a program |
 //! | [`guest`] | the disk-less image of a real guest for QEMU |
 //!
 //! A test reads like this:
@@ -45,6 +46,7 @@ pub mod link;
 pub mod memory;
 pub mod namespace;
 mod netlink;
+pub mod pass;
 pub mod probe;
 pub mod reader;
 pub mod sender;

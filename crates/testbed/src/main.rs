@@ -1,5 +1,5 @@
 //! The testbed as a command: `testbed lab` for tests that are not written in Rust, `testbed guest-image` for the
-//! guest of the end-to-end tests.
+//! guest of the end-to-end tests, `testbed pass-tap` to start QEMU as libvirt does.
 
 // A command answers on its standard output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -8,14 +8,17 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tapferry_testbed::guest::{self, ImageError};
-use tapferry_testbed::lab;
+use tapferry_testbed::{lab, pass};
 
 const USAGE: &str = "usage: testbed lab
        testbed guest-image --out DIR [--init PROGRAM]
+       testbed pass-tap NAME QUEUES COMMAND...
 
 lab          drives a private network namespace by JSON lines on stdin and stdout
 guest-image  writes DIR/kernel, DIR/initrd and DIR/cmdline for QEMU, and their paths as JSON to stdout;
-             ends with status 3 when there is no kernel for the guest";
+             ends with status 3 when there is no kernel for the guest
+pass-tap     creates a TAP and becomes COMMAND, with its queues as open descriptors; their numbers stand for
+             %FDS% in the command's words";
 
 /// What is missing is not a failure of what is tested: a test is skipped.
 const UNAVAILABLE: u8 = 3;
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         ["lab"] => run_lab(),
         ["guest-image", "--out", out] => build_image(Path::new(out), None),
         ["guest-image", "--out", out, "--init", init] => build_image(Path::new(out), Some(Path::new(init))),
+        ["pass-tap", name, queues, ref command @ ..] => pass_tap(name, queues, command),
         ["--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -47,6 +51,16 @@ fn run_lab() -> ExitCode {
             ExitCode::from(UNAVAILABLE)
         }
     }
+}
+
+fn pass_tap(name: &str, queues: &str, command: &[&str]) -> ExitCode {
+    let Ok(queues) = queues.parse() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(WRONG_USAGE);
+    };
+    let Err(error) = pass::become_owner(name, queues, command);
+    eprintln!("testbed pass-tap: {error}");
+    ExitCode::FAILURE
 }
 
 fn build_image(out: &Path, init: Option<&Path>) -> ExitCode {
