@@ -6,7 +6,7 @@ import type { NetClient } from '../../ts/vm/info-network.ts'
 import { tapsBehind, type VmTap } from '../../ts/vm/taps.ts'
 
 function tap(fd: number, name: string, namespace = 'net:[1]'): VmTap {
-  return { fd, interface: name, namespace }
+  return { pid: 1, fd, interface: name, namespace }
 }
 
 function netdev(id: string, fields: Partial<NetClient> = {}): NetClient {

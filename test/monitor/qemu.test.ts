@@ -246,7 +246,7 @@ withQemu('netdev ids are resolved to the TAPs of the VM', async t => {
     '-device',
     `virtio-net-pci,netdev=${id},id=nic-${id}`,
   ]
-  start(
+  const qemu = start(
     t,
     [
       ...qmp(`unix:${path}`),
@@ -258,12 +258,22 @@ withQemu('netdev ids are resolved to the TAPs of the VM', async t => {
     wrapper,
   )
   const { monitor } = await watch(t, { address: path, wait: true })
-  t.deepEqual(await resolveNetdev('hn0', 'in_netdev', { monitor }), { interface: 'tapferry0', id: 'hn0' })
-  t.deepEqual(await resolveNetdev('mq0', 'out_netdev', { monitor }), { interface: 'tapferry1', id: 'mq0' })
+  const netns = `/proc/${qemu.pid}/ns/net`
+  t.deepEqual(await resolveNetdev('hn0', 'in_netdev', { monitor }), {
+    interface: 'tapferry0',
+    netns,
+    id: 'hn0',
+  })
+  t.deepEqual(await resolveNetdev('mq0', 'out_netdev', { monitor }), {
+    interface: 'tapferry1',
+    netns,
+    id: 'mq0',
+  })
   t.deepEqual(await resolveNetdev('lo', 'out_netdev', { monitor }), { interface: 'lo' })
   t.is((await failure(t, resolveNetdev('s0', 'in_netdev', { monitor }))).code, 'NETDEV_ID_UNRESOLVED')
-  const unknown = await failure(t, resolveNetdev('tapferry0', 'in_netdev', { monitor }))
-  t.is(unknown.code, 'NETDEV_ID_UNKNOWN', 'that interface is in another network namespace')
+  t.deepEqual(await resolveNetdev('tapferry0', 'in_netdev', { monitor }), { interface: 'tapferry0', netns })
+  const unknown = await failure(t, resolveNetdev('tapferry9', 'in_netdev', { monitor }))
+  t.is(unknown.code, 'NETDEV_ID_UNKNOWN')
   t.regex(unknown.message, /its netdevs are: /)
   t.like(
     (await listNetClients(monitor)).find(client => client.id === 'mq0'),

@@ -65,9 +65,9 @@ async function tapsBehindMonitor(monitor: Monitor): Promise<VmTap[]> {
 }
 
 async function placed(tap: VmTap, role: NetdevRole): Promise<ResolvedNetdev> {
-  const { interface: name, namespace } = tap
+  const { interface: name, namespace, pid } = tap
   if (namespace === undefined || namespace === (await ownNetnsId())) return { interface: name }
-  const netns = await findNetns(namespace)
+  const netns = await findNetns(namespace, [pid])
   if (netns === undefined) throw unreachableNamespace(tap, role)
   return { interface: name, netns: netns.path }
 }

@@ -12,6 +12,8 @@ import type { NetClient } from './info-network.ts'
 
 /** A descriptor of a TAP, a queue each. */
 export interface VmTap {
+  /** The process that holds it. */
+  readonly pid: number
   readonly fd: number
   /** Its name in its network namespace. */
   readonly interface: string
@@ -26,7 +28,7 @@ export async function tapsOf(pid: number): Promise<VmTap[]> {
   const taps = tuns.map(async ({ fd }): Promise<VmTap[]> => {
     const told = await askKernel(pid, fd)
     const name = told?.interface ?? (await nameInFdinfo(pid, fd))
-    return name === undefined ? [] : [{ fd, interface: name, namespace: told?.namespace ?? home }]
+    return name === undefined ? [] : [{ pid, fd, interface: name, namespace: told?.namespace ?? home }]
   })
   return (await Promise.all(taps)).flat().sort((a, b) => a.fd - b.fd)
 }
