@@ -17,7 +17,7 @@ export class NetdevsCommand extends Command {
   async execute(): Promise<ExitStatus> {
     const { qmp, json = false, color = 'auto' } = optionValues(this, netdevsOptions)
     const printer = new Printer({ json, level: 'normal', color })
-    const { describeVmAt, describeVms } = await import('../vm/inventory.ts')
+    const { describeVmAt, describeVms } = await import('../netdevs/inventory.ts')
     const vms = qmp === undefined ? await describeVms() : [await describeVmAt(qmp)]
     for (const vm of vms) {
       printer.record('vm', vmRecord(vm))

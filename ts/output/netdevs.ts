@@ -2,7 +2,7 @@
 
 import type { ChalkInstance } from 'chalk'
 import type { HostInterface } from '../binding.ts'
-import type { NetdevEntry, VmEntry } from '../vm/inventory.ts'
+import type { NetdevEntry, VmEntry } from '../netdevs/inventory.ts'
 import type { RecordFields } from './printer.ts'
 import { table } from './table.ts'
 

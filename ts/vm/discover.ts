@@ -1,6 +1,10 @@
 /**
  * The VMs of this host: QEMU processes, and the monitors that they were given, wherever that was.
  *
+ *     command-line.ts   what such a process was started with
+ *     taps.ts           the TAPs that it holds
+ *     net-clients.ts    its netdevs and NICs, as the monitor knows them; info-network.ts reads the answer
+ *
  * QEMU's own arguments say more than any list of usual places: plain QEMU, libvirt, Proxmox VE and Incus all
  * start it with its monitors. Where a place belongs to a manager, the path tells.
  */

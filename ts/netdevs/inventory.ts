@@ -1,11 +1,6 @@
 /**
  * VMs with their netdevs and the host interfaces behind them: what `tapferry netdevs` shows.
  *
- *     discover.ts       QEMU processes and their monitors
- *     command-line.ts   what such a process was started with
- *     net-clients.ts    its netdevs and NICs, as the monitor knows them: info-network.ts reads the answer
- *     taps.ts           the TAPs that it holds
- *
  * The monitor knows what there is now. Where it is not to be had, what the process was started with stands in.
  */
 
@@ -15,11 +10,11 @@ import { findNetns, type Netns, ownNetnsId } from '../host/namespaces.ts'
 import { descriptorsOf } from '../host/processes.ts'
 import { Monitor } from '../monitor/index.ts'
 import { loadBinding } from '../native.ts'
-import type { NetdevOption } from './command-line.ts'
-import { findVms, type MonitorPlace, type VmProcess, vmProcess } from './discover.ts'
-import type { NetClient } from './info-network.ts'
-import { listNetClients } from './net-clients.ts'
-import { tapsBehind, tapsOf, type VmTap } from './taps.ts'
+import type { NetdevOption } from '../vm/command-line.ts'
+import { findVms, type MonitorPlace, type VmProcess, vmProcess } from '../vm/discover.ts'
+import type { NetClient } from '../vm/info-network.ts'
+import { listNetClients } from '../vm/net-clients.ts'
+import { tapsBehind, tapsOf, type VmTap } from '../vm/taps.ts'
 
 export interface NetdevEntry {
   readonly id: string
