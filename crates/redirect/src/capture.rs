@@ -1,6 +1,6 @@
 //! The capture of a redirector: a plain socket, a ring, or the one that suits the traffic.
 //!
-//! An armed ring raises 500 timer interrupts a second and takes 50 MiB even when no frame comes; a
+//! An armed ring raises 250 timer interrupts a second and takes 80 MiB even when no frame comes; a
 //! plain socket wakes its reader, at the sender's expense, for every frame. So a balanced capture begins
 //! on a socket, moves to a ring when frames come fast, and back when they have ceased.
 //!

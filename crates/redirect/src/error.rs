@@ -90,7 +90,7 @@ impl StartError {
                     .into()
             }
             Self::System(error) if error.errno == Errno::NOMEM => {
-                "a capture ring takes 50 MiB; `--latency=low` does without one".into()
+                "a capture ring takes 80 MiB; `--latency=low` does without one".into()
             }
             Self::System(_) | Self::Thread(_) => "`dmesg` may have the kernel's view".into(),
         }

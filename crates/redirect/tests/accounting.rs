@@ -79,7 +79,7 @@ fn with_the_gate_open_every_frame_sent_is_captured_even_those_the_kernel_had_no_
     for latency in BOTH {
         let (_a, _b) = (Reader::on_tap(tap("tapA")), Reader::on_tap(roomy_tap("tapB")));
         let running = start(plan(latency));
-        // More than 50 MiB at once: faster than a loaded machine may take them.
+        // More than a ring or a receive buffer takes at once: faster than a loaded machine may take them.
         let frame = Packet::new(Ip::V4, Checksum::Partial).tcp_gso(0, 60_000, 1400);
         let sender = Sender::with_vnet_header("tapA").unwrap();
         for _ in 0..3_000 {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use support::{BOTH, Capture, MARK, PATIENCE, Seen, Way, events, events_now, name, numbers, send, tap};
@@ -211,6 +211,27 @@ fn a_stalled_reader_uses_up_a_block_for_each_lonely_frame() {
     assert_eq!((counts.packets, len(&seen) + counts.drops), (20, 20));
     // Eight, or a few more where this machine's timer was late and two frames shared a block.
     assert!((8..16).contains(&len(&seen)), "{}: why a ring has hundreds of blocks", len(&seen));
+}
+
+#[test]
+fn a_reader_may_stall_for_300_ms_of_fast_traffic() {
+    const STALL: Duration = Duration::from_millis(300);
+    const FRAMES: u32 = 30_000;
+    const BURST: u32 = 32;
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let _guest = Reader::on_tap(tap("tapA"));
+    let sender = Sender::open("tapA").unwrap();
+    let Geometry { block_bytes, blocks } = Geometry::DEFAULT;
+    let ring = Capture::ring("tapA", block_bytes, blocks);
+    let start = Instant::now();
+    let mut sent = 0;
+    while sent < FRAMES && start.elapsed() < STALL {
+        let burst = u64::from(sent)..u64::from(sent + BURST);
+        sender.send_probes(&Probe::default(), 64, burst).unwrap();
+        sent += BURST;
+        std::thread::sleep((STALL * sent / FRAMES).saturating_sub(start.elapsed()));
+    }
+    assert_eq!(ring.socket().take_counts(), Ok(KernelCounts { packets: sent, drops: 0 }));
 }
 
 #[test]

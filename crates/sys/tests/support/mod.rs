@@ -29,7 +29,7 @@ use tapferry_testbed::{link, vnet};
 
 /// Long enough for anything that is going to happen on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// Long enough for what must not happen: many times the millisecond after which a ring hands over a block.
+/// Long enough for what must not happen: many times the four milliseconds after which a ring hands over a block.
 pub(crate) const QUIET: Duration = Duration::from_millis(50);
 /// What tapferry marks its own frames with.
 pub(crate) const MARK: u32 = 0x3074;
