@@ -23,6 +23,7 @@ import { loadBinding } from '../native.ts'
 import { type NetdevRole, type ResolvedNetdev, resolveNetdev } from '../netdev/index.ts'
 import { findVms, type Manager, managerOf, type VmProcess } from '../vm/discover.ts'
 import { tapsOf, type VmTap } from '../vm/taps.ts'
+import { plainAddress, vmsOf } from './checks/vms.ts'
 import { type Ferry, findFerries } from './ferries.ts'
 import type { Request } from './request.ts'
 
@@ -63,6 +64,11 @@ export interface Kernel {
 export interface Vm {
   readonly process: VmProcess
   readonly taps: readonly VmTap[]
+  /**
+   * As `--qmp` takes them: those that no manager keeps for itself, and that answered. Asked only where one
+   * is to be suggested.
+   */
+  readonly freeMonitors: readonly string[]
 }
 
 export interface MonitorFacts {
@@ -104,9 +110,12 @@ export interface End {
 /** How long a monitor may take for its greeting; one that is held would never send it. */
 const PATIENCE_MS = 1_000
 
+/** The same for a monitor that nobody asked about. */
+const OTHERS_PATIENCE_MS = 300
+
 export async function gatherFacts(request: Request): Promise<Facts> {
   const vms = await Promise.all(
-    (await findVms()).map(async process => ({ process, taps: await tapsOf(process.pid) })),
+    (await findVms()).map(async process => ({ process, taps: await tapsOf(process.pid), freeMonitors: [] })),
   )
   const { facts: monitor, connection } = await askMonitor(request.monitor)
   try {
@@ -121,7 +130,7 @@ export async function gatherFacts(request: Request): Promise<Facts> {
       monitor,
       input,
       output,
-      vms,
+      vms: await withFreeMonitors(vms, monitor, [input, output]),
       ferries: await findFerries([input, output].flatMap(end => end?.network ?? [])),
     }
   } finally {
@@ -154,6 +163,43 @@ async function askMonitor(
       connection: undefined,
     }
   }
+}
+
+/** What a wrong address meets; otherwise it is the right monitor, whatever is the matter with it. */
+const WRONG_ADDRESS: ReadonlySet<string> = new Set([
+  'MONITOR_NOT_FOUND',
+  'MONITOR_REFUSED',
+  'MONITOR_NOT_QMP',
+])
+
+/** Of the VMs that an end is of; of all, if a wrong address is everything that is known. */
+async function withFreeMonitors(
+  vms: readonly Vm[],
+  monitor: MonitorFacts | undefined,
+  ends: readonly (End | undefined)[],
+): Promise<readonly Vm[]> {
+  if (monitor !== undefined && !WRONG_ADDRESS.has(monitor.problem?.code ?? '')) return vms
+  const owners = ends.flatMap(end => vmsOf(end, vms))
+  const unknown = monitor !== undefined && ends.every(end => end?.facts === undefined)
+  const asked = new Set(owners.length > 0 || !unknown ? owners : vms)
+  return Promise.all(
+    vms.map(async vm => (asked.has(vm) ? { ...vm, freeMonitors: await freeMonitorsOf(vm.process) } : vm)),
+  )
+}
+
+async function freeMonitorsOf({ places }: VmProcess): Promise<string[]> {
+  const free: string[] = []
+  for (const { address, manager } of places) {
+    if (manager !== undefined) continue
+    try {
+      const connection = await Monitor.connect({ address, connectTimeoutMs: OTHERS_PATIENCE_MS })
+      await connection.close()
+      free.push(plainAddress(address))
+    } catch {
+      // Held, closed to this user, or gone: it is no help.
+    }
+  }
+  return free
 }
 
 async function lookAt(

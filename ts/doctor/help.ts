@@ -5,7 +5,7 @@ import { doctorOptions } from './options.ts'
 
 export const doctorHelp: CommandHelp = {
   name: 'doctor',
-  summary: 'Find what could go wrong with a run, before it or while it runs, and say how to fix it.',
+  summary: 'Find what could go wrong with a run, and the command that fixes it.',
   usage: 'tapferry doctor [--in-netdev=NETDEV] [--out-netdev=NETDEV] [options]',
   examples: [
     [

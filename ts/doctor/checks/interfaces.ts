@@ -7,7 +7,7 @@ import type { End, Facts, OwnProcess } from '../facts.ts'
 import { type Details, error, type Finding, info, ok, warning } from '../finding.ts'
 import { again, at, type Changes } from '../shell.ts'
 import { withCapabilities } from './privileges.ts'
-import { freeMonitor, interfaceBehind, titleOf, vmsOf } from './vms.ts'
+import { interfaceBehind, titleOf, vmsOf } from './vms.ts'
 
 /** What `ip link` and QEMU's scripts give a TAP; a burst of fewer frames is what a queue is for. */
 const USUAL_QUEUE_LENGTH = 1000
@@ -112,14 +112,14 @@ function netdevOfVm(end: End, { vms, request }: Facts): [message: string, detail
   const [owner] = owners
   if (owner === undefined) return undefined
   if (owners.length > 1) {
-    const addresses = owners.flatMap(vm => freeMonitor(vm) ?? []).join(', ')
+    const addresses = owners.flatMap(vm => vm.freeMonitors[0] ?? []).join(', ')
     return [
       `there is no interface of that name, but ${owners.length} VMs have such a netdev`,
       { note: `say which VM, by its monitor: --qmp with one of ${addresses}` },
     ]
   }
   const message = `there is no interface of that name, but ${titleOf(owner)} has that netdev`
-  const [address, name] = [freeMonitor(owner), interfaceBehind(owner, given, network?.namespace)]
+  const [address, name] = [owner.freeMonitors[0], interfaceBehind(owner, given, network?.namespace)]
   if (address !== undefined) return [message, { fix: again(request, { '--qmp': address }) }]
   if (name !== undefined) return [message, { fix: again(request, { [optionOf(end)]: name }) }]
   return [message, { note: 'give the VM a monitor for tapferry: -qmp unix:PATH,server=on,wait=off' }]

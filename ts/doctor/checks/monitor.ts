@@ -5,7 +5,7 @@ import type { TapferryError } from '../../errors.ts'
 import type { Facts, MonitorFacts } from '../facts.ts'
 import { type Details, error, type Finding, info, ok } from '../finding.ts'
 import { again, quote } from '../shell.ts'
-import { freeMonitor, plainAddress, titleOf, vmsOf } from './vms.ts'
+import { plainAddress, titleOf, vmsOf } from './vms.ts'
 
 export function checkMonitor(facts: Facts): Finding[] {
   const { monitor, request } = facts
@@ -47,7 +47,7 @@ function closedBy(
 /** A run without a monitor does not notice that its VM stops. */
 function suggestMonitor({ vms, input, request }: Facts): Finding[] {
   const [owner, ...others] = input?.facts === undefined ? [] : vmsOf(input, vms)
-  const address = owner === undefined ? undefined : freeMonitor(owner)
+  const address = owner?.freeMonitors[0]
   if (owner === undefined || others.length > 0 || address === undefined) return []
   return [
     info(
@@ -139,7 +139,8 @@ function likelyMonitor({ vms, input, output, request }: Facts): string | undefin
   const owners = [input, output].map(end => vmsOf(end, vms)).find(found => found.length > 0)
   const unknown = [input, output].every(end => end?.facts === undefined)
   const candidates = owners ?? (unknown ? vms : [])
-  const addresses = candidates.flatMap(vm => freeMonitor(vm) ?? [])
-  const [only, ...more] = addresses.filter(address => address !== plainAddress(request.monitor ?? ''))
+  const tried = plainAddress(request.monitor ?? '')
+  const free = candidates.map(vm => vm.freeMonitors.find(address => address !== tried))
+  const [only, ...more] = free.filter(address => address !== undefined)
   return more.length === 0 ? only : undefined
 }

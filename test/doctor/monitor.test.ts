@@ -1,0 +1,220 @@
+/** Faults of the monitor: held, closed, stopped, elsewhere, forgotten. */
+
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import type { ExecutionContext } from 'ava'
+import { findListener, parseMonitorAddress } from '../../ts/monitor/index.ts'
+import { QmpSimulator } from '../../ts/monitor/simulator.ts'
+import { Lab, labTest, orSkip } from '../support/lab.ts'
+import { Vm } from '../support/vm.ts'
+import {
+  asNobody,
+  background,
+  doctor,
+  ENDS,
+  type Fault,
+  finds,
+  findsAndMends,
+  found,
+  needsNobody,
+  needsQemu,
+  pidOf,
+  problems,
+  twoTaps,
+} from './support.ts'
+
+async function directory(t: ExecutionContext): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'tapferry-doctor-'))
+  t.teardown(() => rm(path, { recursive: true, force: true }))
+  return path
+}
+
+/** A VM's monitor without the VM. */
+async function simulate(t: ExecutionContext, options: { running?: boolean } = {}): Promise<QmpSimulator> {
+  const simulator = await QmpSimulator.listen({ address: join(await directory(t), 'vm.qmp'), ...options })
+  t.teardown(() => simulator.close())
+  return simulator
+}
+
+/**
+ * A real VM with a monitor, its TAP and `tapB` in the lab. Other VMs of this host must not be taken for it, so its
+ * names are its own.
+ */
+async function startVm(t: ExecutionContext, lab: Lab, taps = { hnDoctor: 'tapDoctor' }): Promise<Vm> {
+  for (const name of Object.values(taps)) await lab.ask('tap', { name, held: false })
+  const vm = await Vm.start(lab, await directory(t), { name: 'doctor', netdevs: taps })
+  t.teardown(() => vm.kill())
+  return vm
+}
+
+function vmTest(title: string, body: (t: ExecutionContext, lab: Lab) => Promise<void>): void {
+  labTest(title, async (t, lab) => {
+    if (await orSkip(t, needsQemu())) await body(t, lab)
+  })
+}
+
+/** A client in a process of its own, which is served and stays. */
+async function holder(t: ExecutionContext, lab: Lab, address: string): Promise<void> {
+  const script = `require('node:net').connect(process.argv[1]).pipe(process.stdout)`
+  await background(t, lab.inside(process.execPath, '--eval', script, address)).line(/"QMP"/)
+}
+
+labTest('a monitor that answers, of a VM that runs', async (t, lab) => {
+  await twoTaps(lab)
+  const vm = await simulate(t)
+  const diagnosis = await doctor(t, lab, { args: [...ENDS, `--qmp=${vm.address}`, '--strict'] })
+  t.deepEqual(problems(diagnosis), [])
+  t.is(found(diagnosis, 'MONITOR_READY')[0]?.message, 'it answers: the VM is running')
+})
+
+vmTest('another client holds the monitor', async (t, lab) => {
+  await twoTaps(lab)
+  const [address = ''] = (await startVm(t, lab)).monitors
+  const { fix, note } = await findsAndMends(t, lab, {
+    ...{ code: 'MONITOR_BUSY', severity: 'error', status: 4, about: `monitor ${address}` },
+    message: /another client holds this monitor/,
+    faulty: { args: ['--in-netdev=tapDoctor', '--out-netdev=tapB', `--qmp=${address}`] },
+    seed: () => holder(t, lab, address),
+  })
+  t.regex(fix ?? '', /^kill \d+$/)
+  t.regex(note ?? '', /held by node, pid \d+; or give the VM one more: -qmp /)
+})
+
+vmTest('a busy monitor is the only fault that is told, though it hides the netdevs', async (t, lab) => {
+  await twoTaps(lab)
+  const [address = ''] = (await startVm(t, lab)).monitors
+  const unresolved = await finds(t, lab, {
+    ...{ code: 'NETDEV_ID_UNRESOLVED', severity: 'info', status: 4, also: ['MONITOR_BUSY'] },
+    message: /without the VM's monitor it cannot be told whether it is a netdev of the VM/,
+    faulty: { args: ['--in-netdev=hnDoctor', '--out-netdev=tapB', `--qmp=${address}`] },
+    seed: () => holder(t, lab, address),
+  })
+  t.is(unresolved.about, 'in_netdev hnDoctor')
+})
+
+labTest('who may not be connected is in the way, on the way to the socket or at it', async (t, lab) => {
+  if (!(await orSkip(t, needsNobody()))) return
+  await twoTaps(lab)
+  const vm = await simulate(t)
+  const faulty = { args: [...ENDS, `--qmp=${vm.address}`], wrapper: asNobody('net_raw') }
+  const fault: Fault = {
+    ...{ code: 'MONITOR_PERMISSION', severity: 'error', status: 3 },
+    ...{ message: /no permission to connect to the monitor/, faulty },
+  }
+  await chmod(dirname(vm.address), 0o755)
+  await chmod(vm.address, 0o777)
+  const atSocket = await findsAndMends(t, lab, { ...fault, seed: () => chmod(vm.address, 0o700) })
+  t.is(atSocket.fix, `chgrp 65534 ${vm.address} && chmod g+rw ${vm.address}`)
+  const onTheWay = await findsAndMends(t, lab, { ...fault, seed: () => chmod(dirname(vm.address), 0o700) })
+  t.true(onTheWay.fix?.startsWith(`chmod o+x ${dirname(vm.address)} && `), onTheWay.fix)
+})
+
+labTest('what listens there is no monitor', async (t, lab) => {
+  await twoTaps(lab)
+  const path = join(await directory(t), 'other')
+  const server = createServer(socket => socket.on('error', () => {}).end('SSH-2.0-OpenSSH_9.2\r\n'))
+  await new Promise<void>(resolve => server.listen(path, resolve))
+  t.teardown(() => server.close())
+  const { fix, note } = await finds(t, lab, {
+    ...{ code: 'MONITOR_NOT_QMP', severity: 'error', status: 4 },
+    message: /is not a QMP monitor: it sent 'SSH-2.0/,
+    healthy: {},
+    faulty: { args: [...ENDS, `--qmp=${path}`] },
+  })
+  t.is(fix, undefined)
+  t.regex(note ?? '', /-qmp socket/)
+})
+
+labTest('the VM is stopped, and the gate would be closed', async (t, lab) => {
+  await twoTaps(lab)
+  const vm = await simulate(t)
+  const { fix } = await finds(t, lab, {
+    ...{ code: 'GATE_CLOSED', severity: 'info', status: 0 },
+    message: /no frame would pass now: the VM is paused; cont starts it, and --enable-when-stopped lets/,
+    faulty: { args: [...ENDS, `--qmp=${vm.address}`] },
+    seed: async () => vm.stopVm(),
+  })
+  t.is(fix, undefined)
+})
+
+vmTest('the VM is frozen', async (t, lab) => {
+  await twoTaps(lab)
+  const vm = await startVm(t, lab)
+  const [address = ''] = vm.monitors
+  const { pid = 0 } = (await findListener(parseMonitorAddress(address))) ?? {}
+  const { fix } = await findsAndMends(t, lab, {
+    ...{ code: 'MONITOR_FROZEN', severity: 'error', status: 4 },
+    message: /the process behind the monitor .* is stopped: qemu-system-x86, pid \d+, state T/,
+    faulty: { args: ['--in-netdev=hnDoctor', '--out-netdev=tapB', `--qmp=${address}`] },
+    seed: async () => process.kill(pid, 'SIGSTOP'),
+  })
+  t.is(fix, `kill -CONT ${pid}`)
+})
+
+vmTest('the path of the monitor is wrong', async (t, lab) => {
+  await twoTaps(lab)
+  const vm = await startVm(t, lab)
+  const ends = ['--in-netdev=hnDoctor', '--out-netdev=tapB']
+  const { fix } = await findsAndMends(t, lab, {
+    ...{ code: 'MONITOR_NOT_FOUND', severity: 'error', status: 4 },
+    message: /no monitor at .*: no such socket \(ENOENT\)/,
+    healthy: { args: [...ends, `--qmp=${vm.monitors[0]}`] },
+    faulty: { args: [...ends, '--qmp=/run/no-such.qmp'] },
+  })
+  t.true(fix?.endsWith(` --qmp=${vm.monitors[0]}`), fix)
+})
+
+vmTest("a netdev's id says nothing without the monitor", async (t, lab) => {
+  await twoTaps(lab)
+  const vm = await startVm(t, lab)
+  const ends = ['--in-netdev=hnDoctor', '--out-netdev=tapB']
+  const { fix } = await findsAndMends(t, lab, {
+    ...{ code: 'NETDEV_NOT_FOUND', severity: 'error', status: 5, about: 'in_netdev hnDoctor' },
+    message: /no interface of that name, but VM doctor has that netdev/,
+    healthy: { args: [...ends, `--qmp=${vm.monitors[0]}`] },
+    faulty: { args: ends },
+  })
+  t.true(fix?.endsWith(` --qmp=${vm.monitors[0]}`), fix)
+})
+
+vmTest("a typing error in a netdev's id", async (t, lab) => {
+  await twoTaps(lab)
+  const vm = await startVm(t, lab)
+  const qmp = `--qmp=${vm.monitors[0]}`
+  const { fix } = await findsAndMends(t, lab, {
+    ...{ code: 'NETDEV_ID_UNKNOWN', severity: 'error', status: 5, about: 'in_netdev hnDokter' },
+    message: /neither a netdev of the VM .* nor a host interface; its netdevs are: hnDoctor/,
+    healthy: { args: ['--in-netdev=hnDoctor', '--out-netdev=tapB', qmp] },
+    faulty: { args: ['--in-netdev=hnDokter', '--out-netdev=tapB', qmp] },
+  })
+  t.true(fix?.endsWith(' --in-netdev=hnDoctor'), fix)
+})
+
+vmTest('the VM has a monitor that is not used', async (t, lab) => {
+  await twoTaps(lab)
+  const vm = await startVm(t, lab)
+  const ends = ['--in-netdev=tapDoctor', '--out-netdev=tapB']
+  const { fix } = await findsAndMends(t, lab, {
+    ...{ code: 'MONITOR_UNUSED', severity: 'info', status: 0 },
+    message: /its run state is not followed, though it has a monitor/,
+    healthy: { args: [...ends, `--qmp=${vm.monitors[0]}`] },
+    faulty: { args: ends },
+  })
+  t.true(fix?.endsWith(` --qmp=${vm.monitors[0]}`), fix)
+})
+
+vmTest("the VM's TAP is in a network namespace that has no name", async (t, lab) => {
+  await twoTaps(lab)
+  const elsewhere = await Lab.open()
+  t.teardown(() => elsewhere.close())
+  await startVm(t, elsewhere, { hnDoctor: 'tapFar' })
+  const { fix } = await findsAndMends(t, lab, {
+    ...{ code: 'NETDEV_NOT_FOUND', severity: 'error', status: 5, about: 'out_netdev tapFar' },
+    message: /none of that name here, but one in network namespace \d+/,
+    healthy: {},
+    faulty: { args: ['--in-netdev=tapA', '--out-netdev=tapFar'] },
+  })
+  t.true(fix?.endsWith(` --out-netns=${pidOf(elsewhere)}`), fix)
+})
