@@ -1,7 +1,11 @@
 import test from 'ava'
+import { doctorOptions } from '../../ts/doctor/options.ts'
+import { netdevsOptions } from '../../ts/netdevs/options.ts'
 import { longName } from '../../ts/options/option.ts'
 import { runOptions } from '../../ts/run/options.ts'
 import { tapferry } from '../support/cli.ts'
+
+const COMMANDS = { run: runOptions, netdevs: netdevsOptions, doctor: doctorOptions }
 
 const flags = Object.values(runOptions).map(longName)
 
@@ -38,21 +42,27 @@ test('run --help names every option, with examples first, defaults and the plain
   t.regex(stdout, /SIGUSR1 +print statistics/)
 })
 
-test('run -h names every option on one screen of 80 columns', async t => {
-  const { status, stdout } = await tapferry('run', '-h')
-  t.is(status, 0)
-  for (const flag of flags) t.regex(stdout, new RegExp(`^  (-\\w, )?${flag}\\b`, 'm'), flag)
-  t.regex(stdout, /tx: frames to the guest/)
-  const lines = stdout.trimEnd().split('\n')
-  t.true(lines.length <= 26, `${lines.length} lines`)
-  t.deepEqual(
-    lines.filter(line => line.length > 80),
-    [],
-  )
-})
+for (const [command, table] of Object.entries(COMMANDS)) {
+  test(`${command} -h names every option on one screen`, async t => {
+    const { status, stdout } = await tapferry(command, '-h')
+    t.is(status, 0)
+    for (const flag of Object.values(table).map(longName)) {
+      t.regex(stdout, new RegExp(`^  (-\\w, )?${flag}\\b`, 'm'), flag)
+    }
+    const lines = stdout.trimEnd().split('\n')
+    t.true(lines.length <= 28, `${lines.length} lines`)
+  })
+}
 
-test('no line of the long helps is wider than 80 columns', async t => {
-  for (const args of [['--help'], ['run', '--help']]) {
+test('no line of any help is wider than 80 columns', async t => {
+  const commands = Object.keys(COMMANDS)
+  for (const args of [
+    ['--help'],
+    ...commands.flatMap(name => [
+      [name, '-h'],
+      [name, '--help'],
+    ]),
+  ]) {
     const { stdout } = await tapferry(...args)
     const wide = stdout.split('\n').filter(line => line.length > 80)
     t.deepEqual(wide, [])

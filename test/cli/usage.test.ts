@@ -7,7 +7,7 @@ const ENDS = ['--in-netdev=tapA', '--out-netdev=tapB']
 type Wrong = readonly [args: readonly string[], message: RegExp, hint?: RegExp]
 
 const wrong: readonly Wrong[] = [
-  [[], /^no command given$/, /commands: run; more: tapferry --help/],
+  [[], /^no command given$/, /commands: run, netdevs, doctor; more: tapferry --help/],
   [['rn'], /^unknown command 'rn'$/, /did you mean 'tapferry run'\?/],
   [['frobnicate'], /^unknown command 'frobnicate'$/, /commands: run/],
   [['--bogus'], /^unknown option --bogus$/],
@@ -93,7 +93,7 @@ const wrong: readonly Wrong[] = [
     /leave one of them out/,
   ],
   [['run', ...ENDS, '-q', '-v'], /^--quiet and --verbose contradict each other$/, /leave one of them out/],
-  ...['--config=f', '--indev=c0', '--outdev=c0', '--vnet-hdr-support', '--netns=x', '--engine=ring'].map(
+  ...['--config=f', '--indev=c0', '--outdev=c0', '--vnet-hdr-support', '--engine=ring'].map(
     flag => [['run', ...ENDS, flag], /^unknown option --/] satisfies Wrong,
   ),
 ]

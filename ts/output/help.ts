@@ -20,7 +20,7 @@ type Row = readonly [left: string, right: string]
 const GENERAL_OPTIONS: readonly Row[] = [
   ['COMMAND -h', 'the options of a command, on one screen'],
   ['COMMAND --help', 'the same with examples, units and all details'],
-  ['--version', 'print the version'],
+  ['--version', 'print the version; with --json as an object'],
 ]
 
 /** `tapferry --help` */
@@ -30,7 +30,7 @@ export function overview(commands: readonly CommandHelp[], colors: ChalkInstance
     section(
       'Examples',
       exampleLines(
-        commands.flatMap(({ examples }) => examples.slice(0, 3)),
+        commands.flatMap(({ examples }) => examples.slice(0, 2)),
         colors,
       ),
       colors,
@@ -63,7 +63,7 @@ export function fullHelp(command: CommandHelp, colors: ChalkInstance): string {
       const lines = options.filter(spec => spec.group === group).flatMap(spec => paragraph(spec, colors))
       return section(group, lines, colors)
     }),
-    section('Signals', columns(command.signals), colors),
+    ...(command.signals.length > 0 ? [section('Signals', columns(command.signals), colors)] : []),
     exitStatuses(colors),
   )
 }

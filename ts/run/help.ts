@@ -5,7 +5,7 @@ import { runOptions } from './options.ts'
 
 export const runHelp: CommandHelp = {
   name: 'run',
-  summary: "Copy a VM's frames from one interface to another while the gate is open.",
+  summary: "Copy a VM's frames to another interface while the gate is open.",
   usage: 'tapferry run --in-netdev=NETDEV --out-netdev=NETDEV [options]',
   examples: [
     [
