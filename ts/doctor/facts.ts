@@ -44,6 +44,8 @@ export interface Facts {
 export interface OwnProcess {
   readonly uid: number
   readonly gid: number
+  /** Further ones. */
+  readonly groups: readonly number[]
   /** Effective ones, as `cap_net_raw`: capabilities(7), linux/capability.h. */
   readonly capabilities: ReadonlySet<Capability>
   /** What the kernel allows where both ends are, as far as this process may go there. */
@@ -306,13 +308,16 @@ async function closedDirectories(path: string): Promise<string[]> {
 
 async function ownProcess(ends: readonly (End | undefined)[]): Promise<OwnProcess> {
   const text = await readFile('/proc/self/status', 'utf8')
+  const gid = process.getegid?.() ?? 0
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(text)?.[1] ?? '0'}`)
   const held = Object.entries(CAPABILITY_BITS).filter(([, bit]) => (effective >> bit) & 1n)
   const paths = new Set(ends.map(end => end?.place.netns))
   const probes = (await Promise.all([...paths].map(path => probe(path)))).flat()
   return {
     uid: process.geteuid?.() ?? 0,
-    gid: process.getegid?.() ?? 0,
+    gid,
+    // getgroups(2) may tell the effective one among them.
+    groups: (process.getgroups?.() ?? []).filter(group => group !== gid),
     capabilities: new Set(held.map(([name]) => name as Capability)),
     // Where no namespace of theirs is to be entered, this one tells of everything else.
     probes: probes.length > 0 ? probes : await probe(undefined),

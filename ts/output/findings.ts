@@ -27,7 +27,8 @@ function paint(severity: Severity, { red, yellow, blue, green }: ChalkInstance):
 
 function total(findings: readonly Finding[], { green, red, yellow }: ChalkInstance): string {
   const [errors, warnings] = [count(findings, 'error'), count(findings, 'warning')]
-  const passed = `${count(findings, 'ok')} things are right`
+  const right = count(findings, 'ok')
+  const passed = right === 1 ? '1 thing is right' : `${right} things are right`
   if (errors === 0 && warnings === 0) return green(`nothing wrong found; ${passed}`)
   const words = [
     ...(errors > 0 ? [red(plural(errors, 'error'))] : []),

@@ -2,12 +2,10 @@
 
 import type { HostInterface } from '../../binding.ts'
 import { ExitStatus } from '../../errors.ts'
-import { closest } from '../../options/closest.ts'
 import type { End, Facts, OwnProcess } from '../facts.ts'
-import { type Details, error, type Finding, info, ok, warning } from '../finding.ts'
-import { again, at, type Changes } from '../shell.ts'
-import { withCapabilities } from './privileges.ts'
-import { interfaceBehind, titleOf, vmsOf } from './vms.ts'
+import { type Details, error, type Finding, ok, warning } from '../finding.ts'
+import { at } from '../shell.ts'
+import { explainMissing } from './missing.ts'
 
 /** What `ip link` and QEMU's scripts give a TAP; a burst of fewer frames is what a queue is for. */
 const USUAL_QUEUE_LENGTH = 1000
@@ -17,9 +15,6 @@ const SHORT_QUEUE_LENGTH = 100
 const PLAIN_QDISCS: ReadonlySet<string> = new Set([
   ...['noqueue', 'pfifo_fast', 'pfifo', 'bfifo', 'fq_codel', 'fq', 'mq', 'cake', 'sfq', 'noop', ''],
 ])
-
-/** That of whoever opens it. */
-const OWN_NETNS = '/proc/self/ns/net'
 
 export function checkInterfaces(facts: Facts): Finding[] {
   return [facts.input, facts.output].flatMap(end => (end === undefined ? [] : checkEnd(end, facts)))
@@ -31,7 +26,7 @@ export function nameOf({ role, given, place }: End): string {
 
 function checkEnd(end: End, facts: Facts): Finding[] {
   const { facts: netdev } = end
-  if (netdev === undefined) return [notFound(end, facts)]
+  if (netdev === undefined) return [explainMissing(end, facts)]
   const about = nameOf(end)
   if (!netdev.ethernet) {
     return [
@@ -47,93 +42,6 @@ function checkEnd(end: End, facts: Facts): Finding[] {
   return findings.length > 0 ? findings : [ok('INTERFACE_READY', about, 'it is there, up, and has a carrier')]
 }
 
-/** Why a name led to no interface, and what was meant, as far as it can be told. */
-function notFound(end: End, facts: Facts): Finding {
-  const { role, given, problem, elsewhere } = end
-  const about = `${role} ${given}`
-  const refuse = (message: string, details: Details): Finding => {
-    const { code, exitStatus } = problem ?? { code: 'NETDEV_NOT_FOUND', exitStatus: ExitStatus.Interface }
-    return error(code, exitStatus, about, message, details)
-  }
-  const hint: Details = problem?.hint === undefined ? {} : { note: problem.hint }
-  // Its own failure says more than that there is no interface.
-  if (problem !== undefined && problem.code !== 'NETDEV_ID_UNKNOWN') {
-    const closed = problem.code === 'PERMISSION'
-    return refuse(problem.message, closed ? withCapabilities(facts, 'net_raw') : hint)
-  }
-  const [netns, ...others] = elsewhere
-  if (netns !== undefined) {
-    const more = others.length === 0 ? {} : { note: `also in ${others.map(({ label }) => label).join(', ')}` }
-    return refuse(`there is none of that name here, but one in network namespace ${netns.label}`, {
-      fix: again(facts.request, netnsOptions(facts, end, netns.label)),
-      ...more,
-    })
-  }
-  if (facts.monitor?.problem !== undefined) {
-    return info(
-      'NETDEV_ID_UNRESOLVED',
-      about,
-      "there is no interface of that name here, and without the VM's monitor it cannot be told whether it is a netdev of the VM",
-    )
-  }
-  const owned = facts.monitor === undefined ? netdevOfVm(end, facts) : undefined
-  if (owned !== undefined) return refuse(...owned)
-  const similar = closest(given, namesNear(end, facts))
-  if (similar !== undefined) {
-    return refuse(problem?.message ?? `there is no such interface; there is ${similar}`, {
-      fix: again(facts.request, { [optionOf(end)]: similar }),
-    })
-  }
-  return refuse(problem?.message ?? 'there is no interface of that name in this network namespace', {
-    note: '`ip link` shows those there are, `tapferry netdevs` those of VMs; --wait waits for one',
-    ...hint,
-  })
-}
-
-function optionOf({ role }: End): string {
-  return role === 'in_netdev' ? '--in-netdev' : '--out-netdev'
-}
-
-/** Options that look for one end in another network namespace, and for the other one where it is. */
-function netnsOptions({ request, input, output }: Facts, moved: End, label: string): Changes {
-  const wanted = (end: End | undefined, given: string | undefined): string | undefined => {
-    if (end === undefined || end === moved) return label
-    return end.elsewhere.some(netns => netns.label === label) ? label : given
-  }
-  const [from, to] = [wanted(input, request.inNetns), wanted(output, request.outNetns)]
-  if (from === to) return { '--netns': from, '--out-netns': undefined }
-  return { '--netns': from, '--out-netns': to ?? OWN_NETNS }
-}
-
-/** It is a netdev of a VM, and that VM's monitor was not given. */
-function netdevOfVm(end: End, { vms, request }: Facts): [message: string, details: Details] | undefined {
-  const { given, network } = end
-  const owners = vmsOf(end, vms)
-  const [owner] = owners
-  if (owner === undefined) return undefined
-  if (owners.length > 1) {
-    const addresses = owners.flatMap(vm => vm.freeMonitors[0] ?? []).join(', ')
-    return [
-      `there is no interface of that name, but ${owners.length} VMs have such a netdev`,
-      { note: `say which VM, by its monitor: --qmp with one of ${addresses}` },
-    ]
-  }
-  const message = `there is no interface of that name, but ${titleOf(owner)} has that netdev`
-  const [address, name] = [owner.freeMonitors[0], interfaceBehind(owner, given, network?.namespace)]
-  if (address !== undefined) return [message, { fix: again(request, { '--qmp': address }) }]
-  if (name !== undefined) return [message, { fix: again(request, { [optionOf(end)]: name }) }]
-  return [message, { note: 'give the VM a monitor for tapferry: -qmp unix:PATH,server=on,wait=off' }]
-}
-
-/** What may have been meant: interfaces, and with the VM's monitor its netdevs. */
-function namesNear({ network }: End, { vms, monitor }: Facts): string[] {
-  const followed = vms.find(({ process }) => process.pid === monitor?.vm?.pid)
-  return [
-    ...(followed?.process.netdevs ?? []).map(({ id }) => id),
-    ...(network?.interfaces ?? []).map(({ name }) => name),
-  ]
-}
-
 function checkLink(end: End, netdev: HostInterface, process: OwnProcess): Finding[] {
   const { role, place, network } = end
   const about = nameOf(end)
@@ -146,7 +54,7 @@ function checkLink(end: End, netdev: HostInterface, process: OwnProcess): Findin
     ]
   }
   if (netdev.carrier) return []
-  const refuse = (why: string, details: { fix?: string; note?: string }): Finding[] => [
+  const refuse = (why: string, details: Details): Finding[] => [
     error(
       'NO_CARRIER',
       ExitStatus.Interface,

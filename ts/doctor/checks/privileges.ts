@@ -82,25 +82,22 @@ function capabilities({ capabilities: held }: OwnProcess): Finding[] {
   )
 }
 
-/** The command again, as the same user, with capabilities that a child keeps, and those that it has already. */
+/** The command again, as the same user, with these capabilities and those that it has, and with what its ends take. */
 export function withCapabilities(facts: Facts, ...names: readonly Capability[]): Details {
   const { process, request, input, output } = facts
   const closed = [input, output].filter(end => end?.problem?.code === 'PERMISSION')
+  const needed = new Set<Capability>(names)
+  if (closed.length > 0) needed.add('sys_admin')
   // A process's file of its namespace is as closed as the process.
-  const ofProcess = closed.some(end => end?.place.netns?.startsWith('/proc/'))
-  const needed = new Set([
-    ...[...names, ...process.capabilities],
-    ...(closed.length > 0 ? ['sys_admin'] : []),
-    ...(ofProcess ? ['sys_ptrace'] : []),
-  ])
-  // Root lacks what was taken from all that it can start.
+  if (closed.some(end => end?.place.netns?.startsWith('/proc/'))) needed.add('sys_ptrace')
+  // Root lacks what was taken from everything that it can start.
   if (process.uid === 0) {
-    const list = [...names].map(name => `CAP_${name.toUpperCase()}`).join(', ')
-    return {
-      note: `whatever started this as root has to let it have ${list}: a container's or unit's settings`,
-    }
+    const missing = [...needed].filter(name => !process.capabilities.has(name))
+    const list = missing.map(name => `CAP_${name.toUpperCase()}`).join(', ')
+    return { note: `this is root without ${list}: grant that in the settings of the container or unit` }
   }
-  const list = [...needed].map(name => `+${name}`).join(',')
-  const user = `--reuid=${process.uid} --regid=${process.gid} --clear-groups`
+  const list = [...new Set([...needed, ...process.capabilities])].map(name => `+${name}`).join(',')
+  const groups = process.groups.length === 0 ? '--clear-groups' : `--groups=${process.groups.join(',')}`
+  const user = `--reuid=${process.uid} --regid=${process.gid} ${groups}`
   return { fix: `setpriv ${user} --inh-caps=${list} --ambient-caps=${list} ${again(request, {})}` }
 }
