@@ -113,6 +113,18 @@ test("a netdev id of several VMs, and one of a VM that only its manager's monito
   t.regex(only({ input, vms: [vm(3, { netdevs })] }).note ?? '', /give the VM a monitor for tapferry/)
 })
 
+test("without the VM's monitor nothing is said against a netdev id", t => {
+  const input = missing('in_netdev', 'net0')
+  const findings = wrong({ input, monitor: closedMonitor('MONITOR_BUSY', '/vm.qmp') })
+  t.deepEqual(
+    findings.map(({ code, severity }) => [code, severity]),
+    [
+      ['MONITOR_BUSY', 'error'],
+      ['NETDEV_ID_UNRESOLVED', 'info'],
+    ],
+  )
+})
+
 test('both ends in another namespace are looked for there together, and one alone by itself', t => {
   const elsewhere = [{ id: 'net:[2]', path: '/run/netns/blue', label: 'blue' }]
   const [input, output] = [

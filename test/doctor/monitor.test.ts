@@ -40,11 +40,11 @@ async function simulate(t: ExecutionContext, options: { running?: boolean } = {}
 
 /**
  * A real VM with a monitor, its TAP and `tapB` in the lab. Other VMs of this host must not be taken for it, so its
- * names are its own.
+ * names are its own. It is not started, which is running enough to be asked.
  */
 async function startVm(t: ExecutionContext, lab: Lab, taps = { hnDoctor: 'tapDoctor' }): Promise<Vm> {
   for (const name of Object.values(taps)) await lab.ask('tap', { name, held: false })
-  const vm = await Vm.start(lab, await directory(t), { name: 'doctor', netdevs: taps })
+  const vm = await Vm.start(lab, await directory(t), { name: 'doctor', netdevs: taps, paused: true })
   t.teardown(() => vm.kill())
   return vm
 }
@@ -75,23 +75,12 @@ vmTest('another client holds the monitor', async (t, lab) => {
   const { fix, note } = await findsAndMends(t, lab, {
     ...{ code: 'MONITOR_BUSY', severity: 'error', status: 4, about: `monitor ${address}` },
     message: /another client holds this monitor/,
-    faulty: { args: ['--in-netdev=tapDoctor', '--out-netdev=tapB', `--qmp=${address}`] },
+    // That its netdevs are not to be told then is no fault of its own.
+    faulty: { args: ['--in-netdev=hnDoctor', '--out-netdev=tapB', `--qmp=${address}`] },
     seed: () => holder(t, lab, address),
   })
   t.regex(fix ?? '', /^kill \d+$/)
   t.regex(note ?? '', /held by node, pid \d+; or give the VM one more: -qmp /)
-})
-
-vmTest('a busy monitor is the only fault that is told, though it hides the netdevs', async (t, lab) => {
-  await twoTaps(lab)
-  const [address = ''] = (await startVm(t, lab)).monitors
-  const unresolved = await finds(t, lab, {
-    ...{ code: 'NETDEV_ID_UNRESOLVED', severity: 'info', status: 4, also: ['MONITOR_BUSY'] },
-    message: /without the VM's monitor it cannot be told whether it is a netdev of the VM/,
-    faulty: { args: ['--in-netdev=hnDoctor', '--out-netdev=tapB', `--qmp=${address}`] },
-    seed: () => holder(t, lab, address),
-  })
-  t.is(unresolved.about, 'in_netdev hnDoctor')
 })
 
 labTest('who may not be connected is in the way, on the way to the socket or at it', async (t, lab) => {

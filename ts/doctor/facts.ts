@@ -110,7 +110,7 @@ export interface End {
 }
 
 /** How long a monitor may take for its greeting; one that is held would never send it. */
-const PATIENCE_MS = 1_000
+const PATIENCE_MS = 700
 
 /** The same for a monitor that nobody asked about. */
 const OTHERS_PATIENCE_MS = 300
