@@ -95,7 +95,7 @@ export const runOptions = {
     group: FRAMES,
     brief: 'batches, or each frame at once',
     help: [
-      'balanced: least CPU; under load frames leave in batches, about 1 ms late.',
+      'balanced: least CPU; under load frames leave in batches, up to 4 ms late.',
       'low: each frame at once, at more CPU a frame.',
     ],
     parse: choice('balanced', 'low'),

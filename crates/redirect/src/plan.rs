@@ -43,7 +43,7 @@ impl Queue {
 /// What matters more: work per frame or time per frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Latency {
-    /// Least work: a plain socket while frames are few, and a ring, with about a millisecond of delay,
+    /// Least work: a plain socket while frames are few, and a ring, with up to four milliseconds of delay,
     /// while they are many.
     Balanced,
     /// Least delay: always a plain socket, tens of microseconds, about twice the work under load.
