@@ -4,10 +4,10 @@ import type { Facts, Kernel } from '../facts.ts'
 import { type Finding, info, ok, warning } from '../finding.ts'
 
 /** What a balanced capture takes when it is busy, and its successor for a moment beside it. */
-const RING_BYTES = 2 * 50 * 1024 * 1024
+const RING_BYTES = 2 * 80 * 1024 * 1024
 
 /** A ring hands over a block that is this old. */
-const RETIRE_NS = 2_000_000
+const RETIRE_NS = 4_000_000
 
 export function checkHost(facts: Facts): Finding[] {
   return [...checkKernel(facts), checkClock(facts), ...checkMemory(facts)]
@@ -62,7 +62,7 @@ function checkMemory({ memoryAvailable, request }: Facts): Finding[] {
       warning(
         'MEMORY_SHORT',
         'memory',
-        `${mib} MiB are available, and a busy capture ring takes 50 MiB, twice for a moment`,
+        `${mib} MiB are available, and a busy capture ring takes 80 MiB, twice for a moment`,
         {
           note: '--latency=low does without a ring',
         },
