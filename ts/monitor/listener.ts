@@ -12,6 +12,7 @@
 
 import { readFile } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
+import type { UnixPeer } from '../binding.ts'
 import { sameFile } from '../host/files.ts'
 import { netnsIdOfProcess } from '../host/namespaces.ts'
 import {
@@ -27,56 +28,66 @@ import {
 import { loadBinding } from '../native.ts'
 import type { MonitorAddress } from './address.ts'
 
-/** The VM, and the other ends of its monitor's connections, by their inodes. */
-interface Ends {
-  readonly listener: number
-  readonly peers: ReadonlySet<string>
-}
+/** How many processes of a namespace are tried to get there. */
+const WAYS_IN = 4
 
 /** Through which process's /proc the sockets of a network namespace are seen. */
 type View = number | 'self'
 
+/** The VM's listening socket. */
+interface Listener {
+  readonly pid: number
+  /** A unix socket's, as it was bound. */
+  readonly name?: string
+}
+
 /** Who listens there: the VM. */
 export async function findListener(address: MonitorAddress): Promise<ProcessState | undefined> {
-  const ends = await findEnds(address)
-  return ends === undefined ? undefined : processState(ends.listener)
+  const listener = await locate(address, await networkViews())
+  return listener === undefined ? undefined : processState(listener.pid)
 }
 
 /** Who is connected, or waits for it. This process is not told. */
 export async function findClients(address: MonitorAddress): Promise<ProcessState[]> {
-  const ends = await findEnds(address)
-  const pids = new Set([...(await socketHolders(ends?.peers ?? new Set())).values()].flat())
+  const views = await networkViews()
+  const listener = await locate(address, views)
+  if (listener === undefined) return []
+  const ends =
+    address.kind === 'unix' ? await unixClients(listener, views) : await tcpClients(address.port, views)
+  const pids = new Set([...(await socketHolders(ends)).values()].flat())
   pids.delete(process.pid)
   const states = await Promise.all([...pids].map(processState))
   return states.filter(state => state !== undefined)
 }
 
-async function findEnds(address: MonitorAddress): Promise<Ends | undefined> {
-  const seen = new Set<string | undefined>()
+/** The processes of each network namespace, those of this one first. */
+async function networkViews(): Promise<View[][]> {
+  const views = new Map<string, View[]>()
   for (const view of ['self' as const, ...(await listPids())]) {
     const namespace = await netnsIdOfProcess(view)
-    if (seen.has(namespace)) continue
-    seen.add(namespace)
-    const ends =
-      address.kind === 'unix' ? await unixEnds(view, address.path) : await tcpEnds(view, address.port)
-    if (ends !== undefined) return ends
+    if (namespace !== undefined) views.set(namespace, [...(views.get(namespace) ?? []), view])
+  }
+  return [...views.values()]
+}
+
+async function locate(address: MonitorAddress, views: readonly View[][]): Promise<Listener | undefined> {
+  for (const [view] of views) {
+    if (view === undefined) continue
+    const listener =
+      address.kind === 'unix' ? await unixListener(view, address.path) : await tcpListener(view, address.port)
+    if (listener !== undefined) return listener
   }
   return undefined
 }
 
 /** net/unix: Num RefCount Protocol Flags Type St Inode Path; the flag is __SO_ACCEPTCON (linux/net.h). */
-async function unixEnds(view: View, path: string): Promise<Ends | undefined> {
-  const named = (await linesOf(`/proc/${view}/net/unix`))
-    .map(line => /^\S+ \S+ \S+ (?<flags>\S+) \S+ \S+ +(?<inode>\d+) (?<name>.+)$/.exec(line)?.groups)
-    .filter(row => row !== undefined)
-  for (const { flags, inode = '', name = '' } of named) {
-    if (flags !== '00010000' || basename(name) !== basename(path)) continue
-    const listener = await firstHolder(new Set([inode]))
-    if (listener === undefined || !(await leadsTo(listener, name, path))) continue
-    const held = new Set((await descriptorsOf(listener)).map(socketInode))
-    const connected = named.filter(row => row['name'] === name && row['inode'] !== inode)
-    const own = new Set(connected.map(row => row['inode'] ?? '').filter(each => held.has(each)))
-    return { listener, peers: await peersOf(view, own) }
+async function unixListener(view: View, path: string): Promise<Listener | undefined> {
+  for (const line of await linesOf(`/proc/${view}/net/unix`)) {
+    const row = /^\S+ \S+ \S+ 00010000 \S+ \S+ +(?<inode>\d+) (?<name>.+)$/.exec(line)?.groups
+    const { inode = '', name = '' } = row ?? {}
+    if (row === undefined || basename(name) !== basename(path)) continue
+    const pid = await firstHolder(new Set([inode]))
+    if (pid !== undefined && (await leadsTo(pid, name, path))) return { pid, name }
   }
   return undefined
 }
@@ -87,28 +98,58 @@ async function leadsTo(pid: number, name: string, path: string): Promise<boolean
   return (await sameFile(`/proc/${pid}/root${bound}`, path)) || sameFile(bound, path)
 }
 
-/** net/unix does not tell who is connected with whom; sock_diag(7) does. */
-async function peersOf(view: View, inodes: ReadonlySet<string>): Promise<Set<string>> {
-  const netns = view === 'self' ? undefined : `/proc/${view}/ns/net`
-  const pairs = await loadBinding()
-    .inspectUnixPeers(netns)
-    .catch(() => [])
-  return new Set(pairs.filter(({ inode }) => inodes.has(String(inode))).map(({ peer }) => String(peer)))
+/**
+ * The other ends of the VM's connections, by their inodes. net/unix does not tell who is connected with whom;
+ * sock_diag(7) does, and lists the VM's end of a connection in the namespace of its client.
+ */
+async function unixClients({ pid, name }: Listener, views: readonly View[][]): Promise<Set<string>> {
+  const held = new Set((await descriptorsOf(pid)).map(socketInode))
+  const ends = new Set<string>()
+  for (const { inode, peer, path } of (await Promise.all(views.map(unixPeers))).flat()) {
+    if (path === name && held.has(String(inode))) ends.add(String(peer))
+  }
+  return ends
+}
+
+/** Of the namespace that these processes are in; even root may not enter it by every one of them. */
+async function unixPeers(views: readonly View[]): Promise<UnixPeer[]> {
+  for (const view of views.slice(0, WAYS_IN)) {
+    try {
+      return await loadBinding().inspectUnixPeers(view === 'self' ? undefined : `/proc/${view}/ns/net`)
+    } catch {
+      // The next process may lead there.
+    }
+  }
+  return []
 }
 
 /** net/tcp, net/tcp6: sl local_address rem_address st ... inode; 0A is TCP_LISTEN (net/tcp_states.h). */
-async function tcpEnds(view: View, port: number): Promise<Ends | undefined> {
-  const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
-  const [listening, peers] = [new Set<string>(), new Set<string>()]
-  for (const file of ['tcp', 'tcp6']) {
-    for (const line of await linesOf(`/proc/${view}/net/${file}`)) {
-      const [, local = '', remote = '', state = '', , , , , , inode = '0'] = line.trim().split(/\s+/)
-      if (local.endsWith(wanted) && state === '0A') listening.add(inode)
-      else if (remote.endsWith(wanted)) peers.add(inode)
-    }
-  }
-  const listener = await firstHolder(listening)
-  return listener === undefined ? undefined : { listener, peers }
+async function tcpRows(
+  view: View,
+): Promise<{ local: string; remote: string; state: string; inode: string }[]> {
+  const lines = (await Promise.all(['tcp', 'tcp6'].map(file => linesOf(`/proc/${view}/net/${file}`)))).flat()
+  return lines.map(line => {
+    const [, local = '', remote = '', state = '', , , , , , inode = ''] = line.trim().split(/\s+/)
+    return { local, remote, state, inode }
+  })
+}
+
+async function tcpListener(view: View, port: number): Promise<Listener | undefined> {
+  const listening = (await tcpRows(view)).filter(
+    ({ local, state }) => local.endsWith(hex(port)) && state === '0A',
+  )
+  const pid = await firstHolder(new Set(listening.map(({ inode }) => inode)))
+  return pid === undefined ? undefined : { pid }
+}
+
+async function tcpClients(port: number, views: readonly View[][]): Promise<Set<string>> {
+  const rows = await Promise.all(views.map(([view]) => (view === undefined ? [] : tcpRows(view))))
+  const connected = rows.flat().filter(({ remote }) => remote.endsWith(hex(port)))
+  return new Set(connected.map(({ inode }) => inode))
+}
+
+function hex(port: number): string {
+  return `:${port.toString(16).toUpperCase().padStart(4, '0')}`
 }
 
 async function linesOf(file: string): Promise<string[]> {
