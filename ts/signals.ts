@@ -28,7 +28,11 @@ export function catchStatisticsSignal(): void {
 export function catchStopSignals(): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      if (!stopRequested.aborted) return requestStop()
+      if (!stopRequested.aborted) {
+        // A terminal shows ^C where the cursor is; what follows begins a line of its own.
+        if (signal === 'SIGINT' && process.stderr.isTTY) process.stderr.write('\n')
+        return requestStop()
+      }
       process.removeAllListeners(signal)
       process.kill(process.pid, signal)
     })

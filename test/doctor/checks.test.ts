@@ -113,6 +113,18 @@ test("a netdev id of several VMs, and one of a VM that only its manager's monito
   t.regex(only({ input, vms: [vm(3, { netdevs })] }).note ?? '', /give the VM a monitor for tapferry/)
 })
 
+test('a name is never answered with the other end, and several like it are all told', t => {
+  const typed = (given: string, ...names: string[]) => {
+    const interfaces = ['tapA', ...names].map(name => netdev(name))
+    const network = { namespace: HOME, interfaces, packetSockets: [], markRules: [] }
+    return only({ output: missing('out_netdev', given, { network }) })
+  }
+  t.true(typed('tapC', 'tapB').fix?.endsWith(' --out-netdev=tapB'))
+  t.true(typed('TAPB', 'tapB', 'tapC').fix?.endsWith(' --out-netdev=tapB'), 'capitals are a small mistake')
+  t.is(typed('tapC', 'eth0').fix, undefined)
+  t.like(typed('tapC', 'tapB', 'tapD'), { fix: undefined, note: 'like it are tapB, tapD' })
+})
+
 test("without the VM's monitor nothing is said against a netdev id", t => {
   const input = missing('in_netdev', 'net0')
   const findings = wrong({ input, monitor: closedMonitor('MONITOR_BUSY', '/vm.qmp') })

@@ -45,12 +45,12 @@ export function missing(role: End['role'], name: string, changes: Partial<End> =
 
 export function vm(pid: number, changes: Partial<Vm> & Partial<Vm['process']> = {}): Vm {
   const { taps = [], freeMonitors = [], name, netdevs = [], places = [], monitors = [] } = changes
-  return { process: { pid, name, netdevs, places, monitors }, taps, freeMonitors }
+  return { process: { pid, name, netdevs, nics: [], places, monitors }, taps, freeMonitors }
 }
 
 export function monitor(address: string, changes: Partial<MonitorFacts> = {}): MonitorFacts {
   return {
-    ...{ address, manager: undefined, problem: undefined, vm: undefined, clients: [] },
+    ...{ address, manager: undefined, problem: undefined, vm: undefined, clients: [], ferry: undefined },
     ...{ running: true, status: 'running', local: true, closedDirectories: [] },
     ...changes,
   }

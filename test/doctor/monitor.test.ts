@@ -15,6 +15,7 @@ import {
   doctor,
   ENDS,
   type Fault,
+  ferry,
   finds,
   findsAndMends,
   found,
@@ -80,8 +81,24 @@ vmTest('another client holds the monitor', async (t, lab) => {
     seed: () => holder(t, lab, address),
   })
   t.regex(fix ?? '', /^kill \d+$/)
-  t.regex(note ?? '', /held by node, pid \d+; or give the VM one more: -qmp /)
+  t.regex(note ?? '', /that is node; if it is to stay, give the VM one more: -qmp /)
 })
+
+vmTest(
+  'a running tapferry holds the monitor, as it should, and both ends are looked at all the same',
+  async (t, lab) => {
+    await twoTaps(lab)
+    const [address = ''] = (await startVm(t, lab)).monitors
+    const args = ['--in-netdev=hnDoctor', '--out-netdev=tapB', `--qmp=${address}`]
+    const running = await ferry(t, lab, ...args)
+    const diagnosis = await doctor(t, lab, { args: [...args, '--strict'] })
+    t.deepEqual(problems(diagnosis), [])
+    t.is(diagnosis.status, 0)
+    const [followed] = found(diagnosis, 'MONITOR_FOLLOWED')
+    t.is(followed?.message, `tapferry ${running.pid} holds it, and follows the VM`)
+    t.regex(found(diagnosis, 'FERRY_TWICE')[0]?.message ?? '', /already goes from tapDoctor to tapB/)
+  },
+)
 
 labTest('who may not be connected is in the way, on the way to the socket or at it', async (t, lab) => {
   if (!(await orSkip(t, needsNobody()))) return
@@ -174,7 +191,7 @@ vmTest("a typing error in a netdev's id", async (t, lab) => {
   const qmp = `--qmp=${vm.monitors[0]}`
   const { fix } = await findsAndMends(t, lab, {
     ...{ code: 'NETDEV_ID_UNKNOWN', severity: 'error', status: 5, about: 'in_netdev hnDokter' },
-    message: /neither a netdev of the VM .* nor a host interface; its netdevs are: hnDoctor/,
+    message: /neither a netdev of the VM .* nor a host interface; the VM's netdevs are: hnDoctor/,
     healthy: { args: ['--in-netdev=hnDoctor', '--out-netdev=tapB', qmp] },
     faulty: { args: ['--in-netdev=hnDokter', '--out-netdev=tapB', qmp] },
   })

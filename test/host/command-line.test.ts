@@ -63,13 +63,32 @@ test('a bridge netdev is a TAP, others keep their type, and one without an id is
   ])
 })
 
+test('devices tell the model and the address that a guest sees', t => {
+  const { netdevs, nics } = parse(`
+    -netdev tap,id=hn0,ifname=t0 -device virtio-net-pci,netdev=hn0,mac=52:54:00:12:34:56
+    -netdev tap,id=hn1,ifname=t1 -device {"driver":"e1000","netdev":"hn1","id":"net1"} -device virtio-rng-pci`)
+  t.deepEqual(
+    netdevs.map(({ device }) => device),
+    ['device of hn0', 'net1'],
+  )
+  t.deepEqual(nics, [
+    { id: 'device of hn0', type: 'nic', queues: 1, model: 'virtio-net-pci', mac: '52:54:00:12:34:56' },
+    { id: 'net1', type: 'nic', queues: 1, model: 'e1000' },
+  ])
+})
+
 test('a comma in a value is written twice', t => {
   t.is(parse('-name a,,b').name, 'a,b')
   t.deepEqual(parse('-netdev tap,id=x,ifname=tap,,c').netdevs[0]?.interface, 'tap,c')
 })
 
 test('what is no option of QEMU is passed over', t => {
-  t.deepEqual(parse('-netdev {"type": -qmp ,,, -name'), { name: undefined, monitors: [], netdevs: [] })
+  t.deepEqual(parse('-netdev {"type": -qmp ,,, -name'), {
+    name: undefined,
+    monitors: [],
+    netdevs: [],
+    nics: [],
+  })
 })
 
 test('a monitor that a manager made for itself is known by its path', t => {

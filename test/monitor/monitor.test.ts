@@ -326,7 +326,7 @@ test('a monitor that another client holds is busy, and says how to get a second 
   t.is(error.code, 'MONITOR_BUSY')
   t.regex(error.message, /another client holds this monitor/)
   t.regex(error.message, new RegExp(`pid ${process.pid}`))
-  t.regex(error.hint ?? '', /-qmp unix:PATH.*qemu:commandline.*args:/)
+  t.regex(error.hint ?? '', /-qmp unix:PATH,server=on,wait=off; `tapferry doctor` tells how with libvirt/)
 })
 
 test('a client that leaves during the time-out makes room', async t => {

@@ -102,7 +102,7 @@ test('an unknown name is refused with the ids that there are', async t => {
   const error = await failure(t, resolveNetdev('tapnone', 'in_netdev', { monitor }))
   t.is(error.code, 'NETDEV_ID_UNKNOWN')
   t.regex(error.message, /^in_netdev 'tapnone' not found: /)
-  t.regex(error.message, /its netdevs are: f0, f1, b0, sc0, s0, lo, mq0, hn0, u0$/)
+  t.regex(error.message, /the VM's netdevs are: f0, f1, b0, sc0, s0, lo, mq0, hn0, u0$/)
   const none = await connect(t, '')
   t.regex(
     (await failure(t, resolveNetdev('x', 'out_netdev', { monitor: none }))).message,

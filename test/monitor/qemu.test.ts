@@ -274,7 +274,7 @@ withQemu('netdev ids are resolved to the TAPs of the VM', async t => {
   t.deepEqual(await resolveNetdev('tapferry0', 'in_netdev', { monitor }), { interface: 'tapferry0', netns })
   const unknown = await failure(t, resolveNetdev('tapferry9', 'in_netdev', { monitor }))
   t.is(unknown.code, 'NETDEV_ID_UNKNOWN')
-  t.regex(unknown.message, /its netdevs are: /)
+  t.regex(unknown.message, /the VM's netdevs are: /)
   t.like(
     (await listNetClients(monitor)).find(client => client.id === 'mq0'),
     { type: 'tap', interface: 'tapferry1', queues: 2, device: 'nic-mq0' },

@@ -80,12 +80,14 @@ test.serial(
   async t => {
     const files = await unpack(t, rootTarball)
     const schemas = (await readdir(`${ROOT}schemas`)).map(name => `schemas/${name}`)
+    const docs = (await readdir(`${ROOT}docs`)).map(name => `docs/${name}`)
     const expected = [
       'CHANGELOG.md',
       'README.md',
       'bin/tapferry',
       'dist/main.mjs',
       'package.json',
+      ...docs,
       ...schemas,
     ]
     t.deepEqual([...files.keys()].sort(), [...expected, ...LEGAL].sort())

@@ -106,6 +106,6 @@ vmTest('a name that only the VM has an interface of leads to where that is', asy
   t.is(missing.status, 5)
   t.regex(
     missing.stderr,
-    /in_netdev 'hn9' not found: neither a netdev of the VM at .* its netdevs are: hn0$/m,
+    /in_netdev 'hn9' not found: neither a netdev of the VM at .* the VM's netdevs are: hn0$/m,
   )
 })

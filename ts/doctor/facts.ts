@@ -20,11 +20,11 @@ import { findNetns, listNamed, type Netns, netnsIdAt, netnsPath } from '../host/
 import { listPids, type ProcessState, processState, socketHolders } from '../host/processes.ts'
 import { findClients, findListener, Monitor, parseMonitorAddress } from '../monitor/index.ts'
 import { loadBinding } from '../native.ts'
-import { type NetdevRole, type ResolvedNetdev, resolveNetdev } from '../netdev/index.ts'
+import { type NetdevRole, placeOf, type ResolvedNetdev, resolveNetdev } from '../netdev/index.ts'
 import { findVms, type Manager, managerOf, type VmProcess } from '../vm/discover.ts'
-import { tapsOf, type VmTap } from '../vm/taps.ts'
+import { tapsBehind, tapsOf, type VmTap } from '../vm/taps.ts'
 import { plainAddress, vmsOf } from './checks/vms.ts'
-import { type Ferry, findFerries } from './ferries.ts'
+import { type Ferry, findFerries, isFerry } from './ferries.ts'
 import type { Request } from './request.ts'
 
 export interface Facts {
@@ -83,6 +83,8 @@ export interface MonitorFacts {
   readonly vm: ProcessState | undefined
   /** Who is connected to it, besides us. */
   readonly clients: readonly ProcessState[]
+  /** The one of them that is a tapferry. */
+  readonly ferry: number | undefined
   readonly running: boolean
   readonly status: string
   /** Whether it shares this host's clock. */
@@ -121,8 +123,9 @@ export async function gatherFacts(request: Request): Promise<Facts> {
   )
   const { facts: monitor, connection } = await askMonitor(request.monitor)
   try {
-    const input = await lookAt('in_netdev', request.inNetdev, request.inNetns, connection, vms)
-    const output = await lookAt('out_netdev', request.outNetdev, request.outNetns, connection, vms)
+    const sources = { monitor: connection, owner: vms.find(vm => vm.process.pid === monitor?.vm?.pid), vms }
+    const input = await lookAt('in_netdev', request.inNetdev, request.inNetns, sources)
+    const output = await lookAt('out_netdev', request.outNetdev, request.outNetns, sources)
     return {
       request,
       process: await ownProcess([input, output]),
@@ -146,9 +149,10 @@ async function askMonitor(
   if (address === undefined) return { facts: undefined, connection: undefined }
   const parsed = parseMonitorAddress(address)
   const vm = await findListener(parsed)
+  const clients = await findClients(parsed)
+  const ferries = await Promise.all(clients.map(async ({ pid }) => ((await isFerry(pid)) ? [pid] : [])))
   const rest = {
-    ...{ address, manager: managerOf(address), vm },
-    clients: await findClients(parsed),
+    ...{ address, manager: managerOf(address), vm, clients, ferry: ferries.flat()[0] },
     closedDirectories: parsed.kind === 'unix' ? await closedDirectories(parsed.path) : [],
   }
   try {
@@ -204,12 +208,19 @@ async function freeMonitorsOf({ places }: VmProcess): Promise<string[]> {
   return free
 }
 
+/** What may know a name. */
+interface Sources {
+  readonly monitor: Monitor | undefined
+  /** The VM of the monitor that was given, whether that answers or not. */
+  readonly owner: Vm | undefined
+  readonly vms: readonly Vm[]
+}
+
 async function lookAt(
   role: NetdevRole,
   given: string | undefined,
   netns: string | undefined,
-  monitor: Monitor | undefined,
-  vms: readonly Vm[],
+  { monitor, owner, vms }: Sources,
 ): Promise<End | undefined> {
   if (given === undefined) return undefined
   const path = netns === undefined ? undefined : netnsPath(netns)
@@ -218,7 +229,9 @@ async function lookAt(
   let network: NetworkView | undefined
   let problem: TapferryError | undefined
   try {
-    place = await resolveNetdev(given, role, { monitor, netns: path })
+    place =
+      (monitor === undefined ? await placeByProcess(given, owner) : undefined) ??
+      (await resolveNetdev(given, role, { monitor, netns: path }))
   } catch (error) {
     problem = TapferryError.from(error)
   }
@@ -242,6 +255,14 @@ async function lookAt(
   }
 }
 
+/** Without its monitor: what the VM was started with, and the TAPs that it holds. */
+async function placeByProcess(id: string, owner: Vm | undefined): Promise<ResolvedNetdev | undefined> {
+  const netdevs = owner?.process.netdevs ?? []
+  const netdev = netdevs.find(each => each.id === id)
+  const [tap] = netdev === undefined ? [] : tapsBehind(netdev, netdevs, owner?.taps ?? [])
+  return tap === undefined ? undefined : { ...(await placeOf(tap)), id }
+}
+
 /** ETH_P_ALL (linux/if_ether.h): what a capture asks for; a socket that only sends asks for nothing. */
 const ETH_P_ALL = 3
 
@@ -250,7 +271,9 @@ async function capturersOf(
   network: NetworkView | undefined,
 ): Promise<ProcessState[]> {
   const sockets = (network?.packetSockets ?? []).filter(
-    socket => socket.protocol === ETH_P_ALL && (socket.ifindex === ifindex || socket.ifindex === 0),
+    // One whose interface was deleted has no ifindex either, and is not running.
+    ({ protocol, ifindex: bound, running }) =>
+      protocol === ETH_P_ALL && (bound === ifindex || (bound === 0 && running)),
   )
   const holders = await socketHolders(new Set(sockets.map(({ inode }) => String(inode))))
   const pids = new Set([...holders.values()].flat())

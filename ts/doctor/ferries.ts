@@ -35,6 +35,11 @@ export async function findFerries(networks: readonly NetworkView[]): Promise<Fer
   return ferries
 }
 
+/** Whether a process is a `tapferry run`. */
+export async function isFerry(pid: number): Promise<boolean> {
+  return runWords(await argumentsOf(pid)) !== undefined
+}
+
 /** What follows `tapferry run`, of a process that is one: node, its options, the bundle, the words. */
 function runWords(args: readonly string[]): readonly string[] | undefined {
   const script = args.findIndex(

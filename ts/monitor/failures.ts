@@ -7,10 +7,9 @@ import { TapferryError } from '../errors.ts'
 import type { ProcessState } from '../host/processes.ts'
 import { formatMonitorAddress, type MonitorAddress } from './address.ts'
 
-/** How to give a VM one more monitor, in the places where VMs come from. */
+/** How to give a VM one more monitor. */
 const ANOTHER_MONITOR =
-  'QEMU: -qmp unix:PATH,server=on,wait=off; libvirt: the same arguments through <qemu:commandline>; ' +
-  'Proxmox VE: the same through args: in the configuration of the VM'
+  '-qmp unix:PATH,server=on,wait=off; `tapferry doctor` tells how with libvirt, Proxmox VE and Incus'
 
 /** QEMU's answer to a command that it refused. */
 export class QmpError extends TapferryError {
@@ -146,10 +145,10 @@ export function silent(
       { cause: failure },
     )
   }
-  const holder = listener === undefined ? '' : ` (of ${listener.name}, pid ${listener.pid})`
+  const vm = listener === undefined ? '' : `, of ${listener.name} (pid ${listener.pid}),`
   return new TapferryError(
     'MONITOR_BUSY',
-    `another client holds this monitor: ${where}${holder} gave no greeting within ${span}`,
+    `another client holds this monitor: ${where}${vm} gave no greeting within ${span}`,
     `a monitor serves one client: let the other one leave, or give the VM a second one (${ANOTHER_MONITOR})` +
       (listener === undefined ? '; a frozen VM (SIGSTOP, freezer) looks the same' : ''),
     { cause: failure },

@@ -37,21 +37,21 @@ export function unknownNetdev(
 ): TapferryError {
   const ids = clients.filter(client => client.type !== 'nic').map(client => client.id)
   const behind = clients.find(client => client.device === name)
-  const list = ids.length === 0 ? 'that VM has no netdevs' : `its netdevs are: ${ids.join(', ')}`
+  const list = ids.length === 0 ? 'that VM has no netdevs' : `the VM's netdevs are: ${ids.join(', ')}`
   return new TapferryError(
     'NETDEV_ID_UNKNOWN',
     `${role} '${name}' not found: neither a netdev of the VM at ${monitor.address} nor a host interface; ${list}`,
     behind === undefined
-      ? 'give one of its netdevs, or the name of a host interface (ip link shows them)'
+      ? 'give one of them, or the name of a host interface (ip link; --netns for another namespace); `tapferry doctor` looks further'
       : `'${name}' is the device: its netdev is '${behind.id}'`,
   )
 }
 
 /** The kernel says where a TAP is, and no process and no name leads there. */
-export function unreachableNamespace(tap: VmTap, role: NetdevRole): TapferryError {
+export function unreachableNamespace(tap: VmTap): TapferryError {
   return new TapferryError(
     'NETNS_NOT_FOUND',
-    `${role} '${tap.interface}' is in network namespace ${tap.namespace}, which nothing that can be seen here leads to`,
+    `interface '${tap.interface}' is in network namespace ${tap.namespace}, which nothing that can be seen here leads to`,
     'run tapferry as root, or give a way in: --netns=PATH',
   )
 }

@@ -48,12 +48,12 @@ export async function resolveNetdev(
     if (await interfaceExists(name, netns)) return asGiven
     // A VM in a container has its TAPs there.
     const tap = (await tapsBehindMonitor(monitor)).find(each => each.interface === name)
-    if (tap !== undefined) return await placed(tap, role)
+    if (tap !== undefined) return await placeOf(tap)
     throw unknownNetdev(name, role, clients, monitor)
   }
   if (netdev.type !== 'tap') throw unresolvedNetdev(netdev, role, monitor)
   const [tap] = tapsBehind(netdev, netdevs, await tapsBehindMonitor(monitor))
-  if (tap !== undefined) return { ...(await placed(tap, role)), id: netdev.id }
+  if (tap !== undefined) return { ...(await placeOf(tap)), id: netdev.id }
   // The VM's process is not to be looked into: what the monitor tells has to do.
   if (netdev.interface === undefined) throw unresolvedNetdev(netdev, role, monitor)
   return { ...asGiven, interface: netdev.interface, id: netdev.id }
@@ -64,11 +64,12 @@ async function tapsBehindMonitor(monitor: Monitor): Promise<VmTap[]> {
   return process === undefined ? [] : tapsOf(process.pid)
 }
 
-async function placed(tap: VmTap, role: NetdevRole): Promise<ResolvedNetdev> {
+/** Rejects with NETNS_NOT_FOUND where nothing leads to its network namespace. */
+export async function placeOf(tap: VmTap): Promise<ResolvedNetdev> {
   const { interface: name, namespace, pid } = tap
   if (namespace === undefined || namespace === (await ownNetnsId())) return { interface: name }
   const netns = await findNetns(namespace, [pid])
-  if (netns === undefined) throw unreachableNamespace(tap, role)
+  if (netns === undefined) throw unreachableNamespace(tap)
   return { interface: name, netns: netns.path }
 }
 

@@ -90,7 +90,7 @@ async function describeProcess(vm: VmProcess): Promise<VmEntry> {
     name: vm.name,
     monitor: undefined,
     runState: undefined,
-    netdevs: await describeNetdevs(vm.netdevs, vm, vm.pid),
+    netdevs: await describeNetdevs([...vm.netdevs, ...vm.nics], vm, vm.pid),
     problem: problem ?? noMonitor(vm),
   }
 }

@@ -1,12 +1,18 @@
 /** What somebody may have meant. Pure. */
 
-/** The candidate that differs least, if it is near enough to be a typing error. */
-export function closest(text: string, candidates: readonly string[]): string | undefined {
-  const near = candidates
-    .map(candidate => ({ candidate, distance: editDistance(text, candidate) }))
+/** The candidates that differ least, if they are near enough for a typing error; whoever comes first, first. */
+export function closest(text: string, candidates: readonly string[]): string[] {
+  const near = [...new Set(candidates)]
+    .map(candidate => ({ candidate, distance: distanceOf(text, candidate) }))
     .filter(({ candidate, distance }) => distance <= Math.max(1, Math.floor(candidate.length / 4)))
-    .sort((a, b) => a.distance - b.distance)
-  return near[0]?.candidate
+  const least = Math.min(...near.map(({ distance }) => distance))
+  return near.filter(({ distance }) => distance === least).map(({ candidate }) => candidate)
+}
+
+/** Capitals are half a mistake, however many. */
+function distanceOf(text: string, candidate: string): number {
+  if (text !== candidate && text.toLowerCase() === candidate.toLowerCase()) return 0.5
+  return editDistance(text, candidate)
 }
 
 /** Levenshtein's distance, one row at a time. */

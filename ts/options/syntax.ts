@@ -11,7 +11,7 @@ export function unknownCommand(name: string | undefined, commands: readonly Comm
   const list = `commands: ${commands.map(command => command.name).join(', ')}; more: tapferry --help`
   if (name === undefined) return usageError('no command given', list)
   if (!name.startsWith('-')) {
-    const similar = closest(
+    const [similar] = closest(
       name,
       commands.map(command => command.name),
     )
@@ -39,7 +39,7 @@ export function explainSyntaxError(error: unknown, name: string, commands: reado
   if (option !== undefined) {
     const [flag = option] = option.split('=')
     if (names.includes(flag)) return usageError(`option ${flag} takes no value`, `write only ${flag}`)
-    const similar = closest(flag, names)
+    const [similar] = closest(flag, names)
     return usageError(`unknown option ${flag}`, similar ? `did you mean ${similar}?` : help)
   }
   const positional = /^Extraneous positional argument \("(.*)"\)\.$/s.exec(reason)?.[1]

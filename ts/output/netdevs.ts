@@ -41,9 +41,23 @@ function vmLine(vm: VmEntry, colors: ChalkInstance): string {
   const parts = [
     state,
     ...(vm.pid === undefined ? [] : [`pid ${vm.pid}`]),
-    vm.monitor === undefined ? yellow('no monitor') : `--qmp ${vm.monitor}`,
+    vm.monitor === undefined ? yellow(whyNoMonitor(vm)) : `--qmp ${vm.monitor}`,
   ]
   return `${bold(vm.name ?? 'VM')}: ${parts.join(', ')}`
+}
+
+/** The reason in two words; the rest is told below the table. */
+function whyNoMonitor({ problem }: VmEntry): string {
+  switch (problem?.code) {
+    case 'MONITOR_BUSY':
+      return 'monitor held'
+    case 'MONITOR_PERMISSION':
+      return 'monitor closed to us'
+    case 'MONITOR_FROZEN':
+      return 'frozen'
+    default:
+      return 'no monitor'
+  }
 }
 
 function netdevLines(netdevs: readonly NetdevEntry[], colors: ChalkInstance): string[] {

@@ -102,6 +102,15 @@ export function nothingForwarded(statistics: Statistics, plan: RunPlan): string 
   return `nothing was forwarded: no ${QUEUE_IN_WORDS[plan.queue]} came in on ${inNetdev}`
 }
 
+/** What an interface took and did not deliver, which reads like success otherwise; undefined if nothing. */
+export function lostAtOutput({ lostAtOutput: lost, outNetdev }: Statistics): string | undefined {
+  if (lost === 0) return undefined
+  return (
+    `${formatFrames(lost)} sent into ${outNetdev} were lost there, by all senders: its guest did not read them in ` +
+    `time; a longer queue bridges more: ip link set dev ${outNetdev} txqueuelen 10000`
+  )
+}
+
 /** For JSON: flat, every counter present. */
 export function statisticsRecord(statistics: Statistics): RecordFields {
   const byReason = Object.entries(statistics.dropped).map(([reason, frames]) => [`dropped_${reason}`, frames])

@@ -17,7 +17,13 @@ import { loadBinding } from '../native.ts'
 import { type NetdevRole, type ResolvedNetdev, resolveNetdev } from '../netdev/index.ts'
 import { formatDuration, nowNs, QUEUE_IN_WORDS } from '../output/format.ts'
 import type { Printer } from '../output/printer.ts'
-import { nothingForwarded, statisticsLine, statisticsRecord, statisticsTable } from '../output/statistics.ts'
+import {
+  lostAtOutput,
+  nothingForwarded,
+  statisticsLine,
+  statisticsRecord,
+  statisticsTable,
+} from '../output/statistics.ts'
 import { catchStopSignals, onStatisticsRequest, stopRequested } from '../signals.ts'
 import type { RunPlan } from './plan.ts'
 
@@ -197,7 +203,7 @@ class Run {
     }
     this.#printer.record('event', { event: type, message, code, netdev }, timeNs)
     if (type === 'failed') this.#fail(new TapferryError(code ?? 'SYSTEM', message))
-    else if (type === 'warning') this.#printer.warning(message, timeNs)
+    else if (type === 'warning' || isOutage(type)) this.#printer.warning(message, timeNs)
     else this.#printer.event(message, timeNs)
     if (type === 'count_reached') this.#end('count')
   }
@@ -282,12 +288,19 @@ class Run {
       printer.block(`summary: ${this.#title()}`, statisticsTable(statistics, printer.stderrColors))
     const nothing = nothingForwarded(statistics, this.#plan)
     if (nothing !== undefined) printer.warning(nothing)
+    const lost = lostAtOutput(statistics)
+    if (lost !== undefined) printer.warning(lost)
   }
 }
 
 function shownName(given: string, { interface: netdev, netns }: ResolvedNetdev): string {
   const place = netns === undefined ? '' : ` in ${netns}`
   return given === netdev ? `${netdev}${place}` : `${given} (${netdev}${place})`
+}
+
+/** Frames are being lost, or do not come: told in a quiet run, too. */
+function isOutage(type: RedirectorEvent['type']): boolean {
+  return type.endsWith('_down') || type.endsWith('_missing')
 }
 
 function vmState(running: boolean, status: string): string {

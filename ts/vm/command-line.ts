@@ -24,6 +24,8 @@ export interface QemuCommandLine {
   readonly name: string | undefined
   readonly monitors: readonly MonitorOption[]
   readonly netdevs: readonly NetdevOption[]
+  /** The `-device`s that a netdev is plugged into. */
+  readonly nics: readonly NetClient[]
 }
 
 type Properties = Readonly<Record<string, string>>
@@ -37,6 +39,9 @@ export function parseQemuCommandLine(args: readonly string[]): QemuCommandLine {
       .map(text => properties(text, 'backend'))
       .map(byId),
   )
+  const nics = valuesOf('device')
+    .map(text => properties(text, 'driver'))
+    .filter(({ netdev }) => netdev !== undefined)
   const name = valuesOf('name').map(text => properties(text, 'guest')['guest'])
   return {
     name: name.at(-1),
@@ -47,15 +52,27 @@ export function parseQemuCommandLine(args: readonly string[]): QemuCommandLine {
         .filter(({ mode }) => mode === 'control')
         .flatMap(({ chardev = '' }) => socketMonitor(chardevs.get(chardev) ?? {})),
     ],
-    netdevs: valuesOf('netdev', 'nic').flatMap(text => netdevOption(properties(text, 'type'))),
+    netdevs: valuesOf('netdev', 'nic').flatMap(text => netdevOption(properties(text, 'type'), nics)),
+    nics: nics.map(nicOption),
   }
 }
 
-function netdevOption(option: Properties): NetdevOption[] {
+function nicOption(device: Properties): NetClient {
+  const { driver: model = '', mac } = device
+  return { id: nicId(device), type: 'nic', queues: 1, model, ...(mac === undefined ? {} : { mac }) }
+}
+
+/** QEMU finds a name for a device without one only when it runs. */
+function nicId({ id, netdev }: Properties): string {
+  return id ?? `device of ${netdev}`
+}
+
+function netdevOption(option: Properties, nics: readonly Properties[]): NetdevOption[] {
   const { id, type, ifname, vhost, vhostfd, vhostfds, vhostforce } = option
   if (id === undefined || type === undefined) return []
   const fds = (option['fds'] ?? option['fd'])?.split(':') ?? []
   const fd = Number(fds[0])
+  const nic = nics.find(({ netdev }) => netdev === id)
   return [
     {
       id,
@@ -64,6 +81,7 @@ function netdevOption(option: Properties): NetdevOption[] {
       queues: Math.max(fds.length, Number(option['queues'] ?? 1)),
       ...(ifname === undefined ? {} : { interface: ifname }),
       ...(Number.isInteger(fd) ? { fd } : {}),
+      ...(nic === undefined ? {} : { device: nicId(nic) }),
       vhost: isOn(vhost) || isOn(vhostforce) || vhostfd !== undefined || vhostfds !== undefined,
     },
   ]

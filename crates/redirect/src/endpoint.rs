@@ -1,4 +1,5 @@
-//! An interface at one end of a redirector: up, down or missing, and for how long.
+//! An interface at one end of a redirector: up, down or missing, and for how long. One without a carrier, as a
+//! TAP that nobody holds open, is as good as down: the kernel takes frames for it, and drops them.
 //!
 //! ```text
 //!            down                 deleted
@@ -68,6 +69,15 @@ impl Endpoint {
 
     pub(crate) fn state(&self) -> State {
         self.state
+    }
+
+    /// Why it is not up, in words.
+    pub(crate) fn trouble(&self) -> &'static str {
+        match &self.link {
+            None => "is gone; waiting for it",
+            Some(link) if link.up => "has no carrier",
+            Some(_) => "is down",
+        }
     }
 
     pub(crate) fn ifindex(&self) -> Option<IfIndex> {
@@ -146,7 +156,7 @@ impl Endpoint {
     fn state_of_link(&self) -> State {
         match &self.link {
             None => State::Missing,
-            Some(link) if link.up => State::Up,
+            Some(link) if link.up && link.carrier => State::Up,
             Some(_) => State::Down,
         }
     }

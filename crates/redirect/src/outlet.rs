@@ -5,7 +5,7 @@ use tapferry_frame::gso::Segmenter;
 use tapferry_sys::Errno;
 use tapferry_sys::inject::{BATCH, Injector, Outgoing};
 
-use crate::counters::{Counters, DropReason};
+use crate::counters::{Counters, DropReason, count};
 use crate::fate::wire_bytes;
 use crate::recent::Recent;
 
@@ -55,6 +55,8 @@ pub(crate) struct Refusal {
 /// Where frames leave, and the count of what became of them.
 pub(crate) struct Outlet {
     injector: Option<Injector>,
+    /// Why nothing can leave at the moment.
+    barred: Option<DropReason>,
     recent: Recent,
     /// Frames that may still be forwarded.
     left: u64,
@@ -69,6 +71,7 @@ impl Outlet {
     pub(crate) fn new(limit: Option<u64>) -> Self {
         Self {
             injector: None,
+            barred: None,
             recent: Recent::new(),
             left: limit.unwrap_or(u64::MAX),
             refusal: None,
@@ -78,6 +81,12 @@ impl Outlet {
 
     pub(crate) fn attach(&mut self, injector: Injector) {
         self.injector = Some(injector);
+    }
+
+    /// From now on every frame is dropped for this reason; `None`: no more. The kernel itself takes frames for an
+    /// interface without a carrier, and drops them without a word.
+    pub(crate) fn bar(&mut self, reason: Option<DropReason>) {
+        self.barred = reason;
     }
 
     pub(crate) fn injector(&self) -> Option<&Injector> {
@@ -101,6 +110,10 @@ impl Outlet {
 
     /// Sends a run; every frame that it gets past is counted.
     pub(crate) fn send(&mut self, run: &Run<'_>, counters: &mut Counters) -> Progress {
+        if let Some(reason) = self.barred {
+            counters.drop_many(reason, count(run.len()));
+            return Progress::Done;
+        }
         let mut done = 0;
         while done < run.len() {
             let allowed = usize::try_from(self.left).unwrap_or(usize::MAX).min(run.len() - done);

@@ -49,6 +49,28 @@ fn an_output_that_is_down_drops_by_name_and_forwarding_goes_on_when_it_is_up() {
 }
 
 #[test]
+fn an_output_without_a_carrier_gets_nothing_that_would_be_lost_without_a_word() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    for latency in BOTH {
+        let (_a, b) = (Reader::on_tap(tap("tapA")), tap("tapB"));
+        let running = start(plan(latency));
+        b.set_carrier(false).unwrap();
+        running.wait_told(EventKind::OutputDown, 1);
+        send("tapA", 0..100);
+        running.wait_captured(100);
+        b.set_carrier(true).unwrap();
+        running.wait_told(EventKind::OutputUp, 1);
+        let b = Reader::on_tap(b);
+        send("tapA", 100..200);
+        running.wait_captured(200);
+        assert_eq!(b.wait_for(100, PATIENCE).ranges(0), [(100, 199)], "{latency:?}");
+        let told = running.events().iter().any(|event| event.message == "out_netdev 'tapB' has no carrier");
+        assert!(told, "{:?}", running.events());
+        assert_eq!(running.stop().counters.dropped.of(DropReason::OutputDown), 100);
+    }
+}
+
+#[test]
 fn an_input_that_was_down_is_captured_again() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     for latency in BOTH {

@@ -26,12 +26,28 @@ const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 pub struct Namespace {
     file: Arc<File>,
     id: NamespaceId,
+    /// As it was named, for messages.
+    path: Arc<str>,
 }
 
 /// Tells namespaces apart on this host. Prints as the kernel shows them: `net:[4026531840]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NamespaceId {
     inode: u64,
+}
+
+impl NamespaceId {
+    /// Of the namespace whose file this is; `Errno::INVAL` for another file.
+    pub(crate) fn of(file: &File) -> Result<Self, Errno> {
+        // SAFETY: NS_GET_NSTYPE takes no argument and touches no memory of ours; only a namespace's file knows
+        // it (ioctl_ns(2)).
+        let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+        if kind != libc::CLONE_NEWNET {
+            return Err(Errno::INVAL);
+        }
+        let inode = file.metadata().map_err(|error| errno_of(&error))?.ino();
+        Ok(Self { inode })
+    }
 }
 
 impl fmt::Display for NamespaceId {
@@ -53,26 +69,16 @@ impl Namespace {
     ///
     /// `Errno::INVAL` for a file that is no network namespace, and the errno of open(2).
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let on = || Error::on("open network namespace", &path.display().to_string());
+        let path_text = path.display().to_string();
+        let on = || Error::on("open network namespace", &path_text);
         let file = File::open(path).map_err(|error| errno_of(&error)).map_err(on())?;
-        Self::from_file(file).map_err(on())
+        let id = NamespaceId::of(&file).map_err(on())?;
+        Ok(Self { file: Arc::new(file), id, path: path_text.into() })
     }
 
     /// The calling thread's own.
     pub fn own() -> Result<Self, Error> {
         Self::open(Path::new(OWN))
-    }
-
-    /// The namespace behind a descriptor of its file.
-    pub(crate) fn from_file(file: File) -> Result<Self, Errno> {
-        // ioctl_ns(2): only a namespace's file knows the request.
-        // SAFETY: NS_GET_NSTYPE takes no argument and touches no memory of ours.
-        let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
-        if kind != libc::CLONE_NEWNET {
-            return Err(Errno::INVAL);
-        }
-        let inode = file.metadata().map_err(|error| errno_of(&error))?.ino();
-        Ok(Self { file: Arc::new(file), id: NamespaceId { inode } })
     }
 
     /// Which one it is.
@@ -87,7 +93,7 @@ impl Namespace {
             return Ok(());
         }
         move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
-            .map_err(Error::on("enter network namespace", &self.id.to_string()))
+            .map_err(Error::on("enter the network namespace", &self.path))
     }
 }
 

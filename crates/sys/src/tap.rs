@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use crate::error::{Error, checked};
-use crate::namespace::{Namespace, NamespaceId};
+use crate::namespace::NamespaceId;
 
 /// What a descriptor of a TUN or TAP tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,8 @@ impl TapDescriptor {
         let process = (pid > 0).then(|| Pid::from_raw(pid)).flatten();
         let process = process.ok_or(Errno::SRCH).map_err(on("find the process"))?;
         let process = pidfd_open(process, PidfdFlags::empty()).map_err(on("open the process"))?;
+        // rustix takes a descriptor below zero for a mistake of ours.
+        let fd = (fd >= 0).then_some(fd).ok_or(Errno::BADF).map_err(on("find the descriptor"))?;
         let tap =
             pidfd_getfd(process, fd, PidfdGetfdFlags::empty()).map_err(on("get a copy by pidfd_getfd"))?;
         Self::read(&tap).map_err(on("ask TUNGETIFF"))
@@ -82,5 +84,5 @@ fn namespace(tap: &OwnedFd) -> Result<NamespaceId, Errno> {
     let fd = checked(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNGETDEVNETNS) })?;
     // SAFETY: the descriptor was just opened and nobody else has it.
     let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
-    Ok(Namespace::from_file(file)?.id())
+    NamespaceId::of(&file)
 }

@@ -4,7 +4,7 @@ import type { HostInterface, MarkRule } from '../../binding.ts'
 import { ExitStatus } from '../../errors.ts'
 import type { End, Facts } from '../facts.ts'
 import type { Ferry } from '../ferries.ts'
-import { type Details, error, type Finding, ok, warning } from '../finding.ts'
+import { type Details, error, type Finding, info, ok, warning } from '../finding.ts'
 import { again } from '../shell.ts'
 import { nameOf } from './interfaces.ts'
 
@@ -69,13 +69,11 @@ function checkFerry(facts: Facts, ferry: Ferry, input: End, output: End): Findin
   const same = has(ferry.captures, input) && has(ferry.injects, output)
   if (same) {
     return [
-      warning(
+      info(
         'FERRY_TWICE',
         about,
-        `it already goes from ${input.place.interface} to ${output.place.interface}: every frame would come twice`,
-        {
-          fix: `kill ${ferry.pid}`,
-        },
+        `it already goes from ${input.place.interface} to ${output.place.interface}: with a second one every frame would come twice`,
+        { note: `if this is about a new run, end that one first: kill ${ferry.pid}` },
       ),
     ]
   }

@@ -24,12 +24,12 @@ export function explainMissing(end: End, facts: Facts): Finding {
     const closed = problem.code === 'PERMISSION'
     return refuse(problem.message, closed ? withCapabilities(facts, 'net_raw') : hint)
   }
-  const [netns, ...others] = elsewhere
+  const [netns, ...more] = elsewhere
   if (netns !== undefined) {
-    const more = others.length === 0 ? {} : { note: `also in ${others.map(({ label }) => label).join(', ')}` }
+    const note = more.length === 0 ? {} : { note: `also in ${more.map(({ label }) => label).join(', ')}` }
     return refuse(`there is none of that name here, but one in network namespace ${netns.label}`, {
       fix: again(facts.request, netnsOptions(facts, end, netns.label)),
-      ...more,
+      ...note,
     })
   }
   if (facts.monitor?.problem !== undefined) {
@@ -41,13 +41,19 @@ export function explainMissing(end: End, facts: Facts): Finding {
   }
   const owned = facts.monitor === undefined ? netdevOfVm(end, facts) : undefined
   if (owned !== undefined) return refuse(...owned)
-  const similar = closest(given, namesNear(end, facts))
-  if (similar !== undefined) {
-    return refuse(problem?.message ?? `there is no such interface; there is ${similar}`, {
+  const message = problem?.message.replace(`${role} '${given}' not found: `, '')
+  const [similar, ...others] = closest(given, namesNear(end, facts))
+  if (similar !== undefined && others.length === 0) {
+    return refuse(message ?? `there is no such interface; there is ${similar}`, {
       fix: again(facts.request, { [optionOf(end)]: similar }),
     })
   }
-  return refuse(problem?.message ?? 'there is no interface of that name in this network namespace', {
+  if (similar !== undefined) {
+    return refuse(message ?? 'there is no such interface', {
+      note: `like it are ${[similar, ...others].join(', ')}`,
+    })
+  }
+  return refuse(message ?? 'there is no interface of that name in this network namespace', {
     note: '`ip link` shows those there are, `tapferry netdevs` those of VMs; --wait waits for one',
     ...hint,
   })
@@ -88,11 +94,13 @@ function netdevOfVm(end: End, { vms, request }: Facts): [message: string, detail
   return [message, { note: 'give the VM a monitor for tapferry: -qmp unix:PATH,server=on,wait=off' }]
 }
 
-/** What may have been meant: interfaces, and with the VM's monitor its netdevs. */
-function namesNear({ network }: End, { vms, monitor }: Facts): string[] {
+/** What may have been meant: interfaces, and with the VM's monitor its netdevs; hardly the other end. */
+function namesNear(end: End, { vms, monitor, input, output }: Facts): string[] {
   const followed = vms.find(({ process }) => process.pid === monitor?.vm?.pid)
-  return [
+  const other = end === input ? output : input
+  const names = [
     ...(followed?.process.netdevs ?? []).map(({ id }) => id),
-    ...(network?.interfaces ?? []).map(({ name }) => name),
+    ...(end.network?.interfaces ?? []).map(({ name }) => name),
   ]
+  return names.filter(name => name !== other?.given && name !== other?.place.interface)
 }

@@ -13,6 +13,9 @@ export function checkMonitor(facts: Facts): Finding[] {
   const about = `monitor ${monitor.address}`
   if (monitor.problem !== undefined) {
     const { code, exitStatus, message } = monitor.problem
+    if (code === 'MONITOR_BUSY' && monitor.ferry !== undefined) {
+      return [info('MONITOR_FOLLOWED', about, `tapferry ${monitor.ferry} holds it, and follows the VM`)]
+    }
     return [error(code, exitStatus, about, message, remedy(facts, monitor, monitor.problem))]
   }
   const findings: Finding[] = []
@@ -121,7 +124,7 @@ function busyRemedy({ manager, clients, vm, address }: MonitorFacts): Details {
   if (client !== undefined && clients.length === 1) {
     return {
       fix: `kill ${client.pid}`,
-      note: `it is held by ${holder}; or give the VM one more: -qmp unix:PATH,server=on,wait=off`,
+      note: `that is ${client.name}; if it is to stay, give the VM one more: -qmp unix:PATH,server=on,wait=off`,
     }
   }
   const whose = vm === undefined ? '' : ` (${vm.name}, pid ${vm.pid})`

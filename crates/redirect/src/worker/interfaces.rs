@@ -12,7 +12,7 @@ use tapferry_sys::{Errno, Error, clock};
 use super::{Pumped, Token, Worker, nanos};
 use crate::capture::Capture;
 use crate::counters::{DropReason, count};
-use crate::endpoint::{Endpoint, Transition};
+use crate::endpoint::{Endpoint, State, Transition};
 use crate::error::{Role, StartError};
 use crate::fate::wire_bytes;
 use crate::plan::Queue;
@@ -65,6 +65,7 @@ impl Worker {
 
     fn follow_transition(&mut self, role: Role, transition: Option<Transition>) -> Result<(), StartError> {
         let Some(transition) = transition else { return Ok(()) };
+        self.bar_outlet();
         if matches!(transition, Transition::Returned(_)) {
             require_ethernet(role, self.end(role).0)?;
             match role {
@@ -75,6 +76,14 @@ impl Worker {
         self.tell_transition(role, transition);
         self.announce_ready();
         Ok(())
+    }
+
+    pub(super) fn bar_outlet(&mut self) {
+        self.outlet.bar(match self.output.state() {
+            State::Up => None,
+            State::Down => Some(DropReason::OutputDown),
+            State::Missing => Some(DropReason::OutputMissing),
+        });
     }
 
     /// Whether an interface is gone between two looks, and its return will be announced.

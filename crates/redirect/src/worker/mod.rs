@@ -151,6 +151,7 @@ impl Worker {
             stopping: false,
             plan,
         };
+        worker.bar_outlet();
         worker.open_output()?;
         worker.open_input()?;
         worker.announce_start();

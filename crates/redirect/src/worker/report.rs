@@ -99,15 +99,20 @@ impl Worker {
 
     pub(super) fn tell_transition(&mut self, role: Role, transition: Transition) {
         use EventKind as Kind;
-        let (input, output, what) = match transition {
-            Transition::WentDown => (Kind::InputDown, Kind::OutputDown, "is down"),
-            Transition::CameUp => (Kind::InputUp, Kind::OutputUp, "is up"),
-            Transition::Vanished => (Kind::InputMissing, Kind::OutputMissing, "is gone; waiting for it"),
-            Transition::Returned(_) => (Kind::InputBack, Kind::OutputBack, "is there"),
+        let (input, output) = match transition {
+            Transition::WentDown => (Kind::InputDown, Kind::OutputDown),
+            Transition::CameUp => (Kind::InputUp, Kind::OutputUp),
+            Transition::Vanished => (Kind::InputMissing, Kind::OutputMissing),
+            Transition::Returned(_) => (Kind::InputBack, Kind::OutputBack),
         };
         let (kind, endpoint) = match role {
             Role::InNetdev => (input, &self.input),
             Role::OutNetdev => (output, &self.output),
+        };
+        let what = match transition {
+            Transition::WentDown | Transition::Vanished => endpoint.trouble(),
+            Transition::CameUp => "is up",
+            Transition::Returned(_) => "is there",
         };
         let name = endpoint.name().as_str();
         self.tell(Event::new(kind, format!("{role} '{name}' {what}")).about(name));
