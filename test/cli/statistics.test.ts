@@ -69,7 +69,7 @@ test('a busy table shows what is not zero, aligned, the most frequent reason fir
     '    gate_closed          30  the gate was closed',
     '    some_new_reason      10',
     '  lost at output          7  tx_dropped of tapB, by all senders',
-    '  input outages           1  tapA was down or missing for 2.3 s',
+    '  input outages           1  tapA was down, missing or without a carrier for 2.3 s',
     '  events lost             1  not told, because too many came at once',
     '  last error: send on tapB: ENOBUFS',
   ])

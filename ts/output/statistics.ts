@@ -85,7 +85,11 @@ function optionalRow(count: number, name: string, rest: string): Row[] {
 }
 
 function outageRow(name: string, count: number, milliseconds: number, netdev: string): Row[] {
-  return optionalRow(count, name, `${netdev} was down or missing for ${formatDuration(milliseconds)}`)
+  return optionalRow(
+    count,
+    name,
+    `${netdev} was down, missing or without a carrier for ${formatDuration(milliseconds)}`,
+  )
 }
 
 /** Why a run that forwarded nothing did so; undefined if it did forward. */
