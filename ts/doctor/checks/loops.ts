@@ -3,8 +3,8 @@
 import type { HostInterface, MarkRule } from '../../binding.ts'
 import { ExitStatus } from '../../errors.ts'
 import type { End, Facts } from '../facts.ts'
-import type { Ferry } from '../ferries.ts'
 import { type Details, error, type Finding, info, ok, warning } from '../finding.ts'
+import type { Ferry } from '../gather/ferries.ts'
 import { again } from '../shell.ts'
 import { nameOf } from './interfaces.ts'
 

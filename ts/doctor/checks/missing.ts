@@ -5,8 +5,8 @@ import { closest } from '../../options/closest.ts'
 import type { End, Facts } from '../facts.ts'
 import { type Details, error, type Finding, info } from '../finding.ts'
 import { again, type Changes } from '../shell.ts'
+import { interfaceBehind, titleOf, vmsOf } from '../vms.ts'
 import { withCapabilities } from './privileges.ts'
-import { interfaceBehind, titleOf, vmsOf } from './vms.ts'
 
 /** The network namespace of whoever opens it. */
 const OWN_NETNS = '/proc/self/ns/net'

@@ -5,7 +5,7 @@ import type { TapferryError } from '../../errors.ts'
 import type { Facts, MonitorFacts } from '../facts.ts'
 import { type Details, error, type Finding, info, ok } from '../finding.ts'
 import { again, quote } from '../shell.ts'
-import { plainAddress, titleOf, vmsOf } from './vms.ts'
+import { plainAddress, titleOf, vmsOf } from '../vms.ts'
 
 export function checkMonitor(facts: Facts): Finding[] {
   const { monitor, request } = facts

@@ -1,7 +1,7 @@
 /** Which VMs of this host an end is of. Pure. */
 
-import { tapsBehind } from '../../vm/taps.ts'
-import type { End, Vm } from '../facts.ts'
+import { tapsBehind } from '../vm/taps.ts'
+import type { End, Vm } from './facts.ts'
 
 /** Those that have a netdev of the name that was given, or hold the TAP that the name led to. */
 export function vmsOf(end: End | undefined, vms: readonly Vm[]): Vm[] {

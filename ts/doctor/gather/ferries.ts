@@ -1,9 +1,9 @@
 /** Other tapferrys of this host, by what they have open: that is true whatever they were asked to do. */
 
 import { basename, dirname } from 'node:path'
-import type { NetworkView } from '../binding.ts'
-import { argumentsOf, descriptorsOf, listPids, socketInode } from '../host/processes.ts'
-import { DEFAULT_MARK } from '../run/options.ts'
+import type { NetworkView } from '../../binding.ts'
+import { argumentsOf, descriptorsOf, listPids, socketInode } from '../../host/processes.ts'
+import { DEFAULT_MARK } from '../../run/options.ts'
 
 export interface Ferry {
   readonly pid: number
