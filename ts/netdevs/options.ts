@@ -1,6 +1,6 @@
 /** The options of `tapferry netdevs`. */
 
-import { type OptionValues, option } from '../options/option.ts'
+import { option } from '../options/option.ts'
 import { colorOption, jsonOption, monitorAddress } from '../options/shared.ts'
 
 export const netdevsOptions = {
@@ -15,5 +15,3 @@ export const netdevsOptions = {
   json: jsonOption(['vm', 'netdev', 'error']),
   color: colorOption,
 }
-
-export type NetdevsOptions = OptionValues<typeof netdevsOptions>
