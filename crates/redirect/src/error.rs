@@ -71,7 +71,8 @@ impl StartError {
     pub fn hint(&self) -> String {
         match self {
             Self::NotFound { .. } => {
-                "see `ip link` for the names there are; `--wait` waits for an interface that appears later"
+                "see `ip link` for the names there are, `tapferry netdevs` for those of VMs; `--netns` looks in \
+                 another network namespace, `--wait` waits for an interface that appears later"
                     .into()
             }
             Self::NotEthernet { name, .. } => {

@@ -48,8 +48,8 @@ export function checkPrivileges(facts: Facts): Finding[] {
       info(
         'RECEIVE_BUFFER_LIMITED',
         'privileges',
-        'without CAP_NET_ADMIN the receive buffer ends at net.core.rmem_max: balanced keeps a ring from the ' +
-          'start, and --latency=low may drop the frames of a burst',
+        'without CAP_NET_ADMIN a burst finds room for net.core.rmem_max bytes only: --latency=balanced captures ' +
+          'through its ring from the start, and --latency=low may lose frames of a burst',
         withCapabilities(facts, 'net_raw', 'net_admin'),
       ),
     )
