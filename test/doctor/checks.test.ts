@@ -39,7 +39,10 @@ test("libvirt's monitor is libvirt's: a second one, without and with a restart",
     const { severity, fix, note = '' } = only({ monitor: closedMonitor('MONITOR_BUSY', address, held) })
     t.is(severity, 'error')
     t.is(fix, undefined, 'libvirt is not to be killed')
-    t.regex(note, /^libvirt keeps it\. Without a restart: virt-qemu-qmp-proxy DOMAIN \/run\/tapferry\.qmp/)
+    t.regex(
+      note,
+      /^libvirt keeps it\. Without a restart: virt-qemu-qmp-proxy DOMAIN \/run\/tapferry-DOMAIN\.qmp/,
+    )
     t.regex(
       note,
       /virsh edit DOMAIN.*<qemu:arg value='unix:\/run\/tapferry-DOMAIN\.qmp,server=on,wait=off'\/>/,
@@ -53,13 +56,19 @@ test('Proxmox VE: args of the very VM', t => {
     monitor: closedMonitor('MONITOR_BUSY', address, { manager: 'Proxmox VE' }),
   })
   t.is(fix, undefined)
-  t.regex(note, /qm set 104 --args '-qmp unix:\/run\/tapferry-104\.qmp,server=on,wait=off'$/)
+  t.regex(
+    note,
+    /qm set 104 --args '-qmp unix:\/run\/tapferry-104\.qmp,server=on,wait=off', with what qm config 104 shows/,
+  )
 })
 
 test('Incus: raw.qemu', t => {
   const address = '/run/incus/vm1/qemu.monitor'
   const { note = '' } = only({ monitor: closedMonitor('MONITOR_BUSY', address, { manager: 'Incus' }) })
-  t.regex(note, /incus config set INSTANCE raw\.qemu='-qmp unix:\/run\/tapferry\.qmp,server=on,wait=off'$/)
+  t.regex(
+    note,
+    /incus config set INSTANCE raw\.qemu='-qmp unix:\/run\/tapferry-INSTANCE\.qmp,server=on,wait=off', with what incus config get/,
+  )
 })
 
 test('several clients, or none that can be seen: a monitor more', t => {
@@ -111,6 +120,30 @@ test("a netdev id of several VMs, and one of a VM that only its manager's monito
   const called = request({ inNetdev: 'net0', argv: ['doctor', '--in-netdev', 'net0'] })
   t.is(only({ input, vms: [managed], request: called }).fix, 'tapferry doctor --in-netdev=vnet3')
   t.regex(only({ input, vms: [vm(3, { netdevs })] }).note ?? '', /give the VM a monitor for tapferry/)
+})
+
+test('a port of a bridge that is down is mended at the bridge', t => {
+  const port = netdev('tapA', { controller: 9, bridgePortState: 'disabled' })
+  const bridge = netdev('br0', { ifindex: 9, kind: 'bridge', up: false })
+  const network = { namespace: HOME, interfaces: [port, bridge], packetSockets: [], markRules: [] }
+  const finding = only({ input: end('in_netdev', port, { network }) })
+  t.like(finding, { code: 'BRIDGE_PORT_CLOSED', fix: 'ip link set dev br0 up' })
+})
+
+test('a tc filter with an eBPF program is a tc filter, and one at tcx is not', t => {
+  const filter = {
+    direction: 'egress',
+    priority: 49_152,
+    protocol: 3,
+    handle: 1,
+    actions: [],
+    programId: 7,
+  } as const
+  const of = (kind: string) =>
+    only({ input: end('in_netdev', netdev('tapA', { filters: [{ ...filter, kind }] })) })
+  t.is(of('bpf').fix, 'tc filter del dev tapA egress pref 49152 bpf')
+  t.like(of('tcx'), { fix: undefined })
+  t.regex(of('tcx').message, /^tcx program 7 /)
 })
 
 test('a name is never answered with the other end, and several like it are all told', t => {

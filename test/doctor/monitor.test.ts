@@ -112,7 +112,7 @@ labTest('who may not be connected is in the way, on the way to the socket or at 
   await chmod(dirname(vm.address), 0o755)
   await chmod(vm.address, 0o777)
   const atSocket = await findsAndMends(t, lab, { ...fault, seed: () => chmod(vm.address, 0o700) })
-  t.is(atSocket.fix, `chgrp 65534 ${vm.address} && chmod g+rw ${vm.address}`)
+  t.is(atSocket.fix, `chown 65534 ${vm.address} && chmod u+rw ${vm.address}`)
   const onTheWay = await findsAndMends(t, lab, { ...fault, seed: () => chmod(dirname(vm.address), 0o700) })
   t.true(onTheWay.fix?.startsWith(`chmod o+x ${dirname(vm.address)} && `), onTheWay.fix)
 })

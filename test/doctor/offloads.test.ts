@@ -18,12 +18,13 @@ labTest('out_netdev has a smaller MTU', async (t, lab) => {
 labTest('in_netdev takes frames that are to be segmented inside a tunnel', async (t, lab) => {
   await lab.ask('tap', { name: 'tapB' })
   await cable(lab, 'vethA', 'vethZ')
-  await findsAndMends(t, lab, {
+  const { fix } = await findsAndMends(t, lab, {
     ...{ code: 'TUNNEL_OFFLOADS', severity: 'warning', status: 0 },
     message: /tunnelled packets .* dropped as unsupported_offload/,
     faulty: FROM_CABLE,
-    seed: () => shell(lab, 'ethtool -K vethA tx-gre-segmentation on tx-udp_tnl-segmentation on'),
+    seed: () => shell(lab, 'ethtool -K vethA tx-gre-csum-segmentation on tx-udp_tnl-segmentation on'),
   })
+  t.is(fix, 'ethtool -K vethA tx-gre-csum-segmentation off tx-udp_tnl-segmentation off')
 })
 
 labTest('in_netdev takes frames above 64 KiB', async (t, lab) => {

@@ -40,13 +40,25 @@ test('without a monitor every name is an interface', async t => {
 
 test('an id becomes the interface of its TAP', async t => {
   const monitor = await connect(t)
-  t.deepEqual(await resolveNetdev('hn0', 'in_netdev', { monitor }), { interface: 'tapx0', id: 'hn0' })
-  t.deepEqual(await resolveNetdev('sc0', 'out_netdev', { monitor }), { interface: 'tap,c', id: 'sc0' })
+  t.deepEqual(await resolveNetdev('hn0', 'in_netdev', { monitor }), {
+    interface: 'tapx0',
+    id: 'hn0',
+    assumed: true,
+  })
+  t.deepEqual(await resolveNetdev('sc0', 'out_netdev', { monitor }), {
+    interface: 'tap,c',
+    id: 'sc0',
+    assumed: true,
+  })
 })
 
 test('all queues of a netdev are one interface', async t => {
   const monitor = await connect(t)
-  t.deepEqual(await resolveNetdev('mq0', 'in_netdev', { monitor }), { interface: 'tapx1', id: 'mq0' })
+  t.deepEqual(await resolveNetdev('mq0', 'in_netdev', { monitor }), {
+    interface: 'tapx1',
+    id: 'mq0',
+    assumed: true,
+  })
   const clients = await listNetClients(monitor)
   t.like(
     clients.find(client => client.id === 'mq0'),
@@ -56,7 +68,11 @@ test('all queues of a netdev are one interface', async t => {
 
 test('an id wins over a host interface of the same name', async t => {
   const monitor = await connect(t)
-  t.deepEqual(await resolveNetdev('lo', 'in_netdev', { monitor }), { interface: 'tapx9', id: 'lo' })
+  t.deepEqual(await resolveNetdev('lo', 'in_netdev', { monitor }), {
+    interface: 'tapx9',
+    id: 'lo',
+    assumed: true,
+  })
 })
 
 test('a name that is no id but a host interface stays as it is', async t => {

@@ -52,7 +52,7 @@ export interface OwnProcess {
   readonly probes: readonly PrivilegeProbe[]
 }
 
-export type Capability = 'net_admin' | 'net_raw' | 'sys_ptrace' | 'sys_admin'
+export type Capability = 'dac_read_search' | 'net_admin' | 'net_raw' | 'sys_ptrace' | 'sys_admin'
 
 export interface Kernel {
   readonly release: string

@@ -64,7 +64,8 @@ export async function listNamed(): Promise<Netns[]> {
   const found = names.map(async (name): Promise<Netns[]> => {
     const path = `${NAMED}/${name}`
     const id = await netnsIdAt(path)
-    return id === undefined ? [] : [{ id, path, label: name }]
+    // A number would be taken for a process.
+    return id === undefined ? [] : [{ id, path, label: /^\d+$/.test(name) ? path : name }]
   })
   return (await Promise.all(found)).flat()
 }

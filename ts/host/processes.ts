@@ -35,7 +35,12 @@ export async function processState(pid: number): Promise<ProcessState | undefine
   const close = stat.lastIndexOf(')')
   if (open < 0 || close < open) return undefined
   const state = stat.slice(close + 2, close + 3)
-  return { pid, name: stat.slice(open + 1, close), frozen: state === 'T' || state === 't' }
+  return { pid, name: printable(stat.slice(open + 1, close)), frozen: state === 'T' || state === 't' }
+}
+
+/** What other users may have named, fit for a terminal: without control characters. */
+export function printable(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, '?')
 }
 
 /** Its arguments, the program's name first; empty for a kernel thread. */

@@ -10,7 +10,9 @@
  * What may not be read (another user's process, without privilege) is simply not found.
  */
 
+import { lookup } from 'node:dns/promises'
 import { readFile } from 'node:fs/promises'
+import { networkInterfaces } from 'node:os'
 import { basename, resolve } from 'node:path'
 import type { UnixPeer } from '../binding.ts'
 import { sameFile } from '../host/files.ts'
@@ -53,7 +55,7 @@ export async function findClients(address: MonitorAddress): Promise<ProcessState
   const listener = await locate(address, views)
   if (listener === undefined) return []
   const ends =
-    address.kind === 'unix' ? await unixClients(listener, views) : await tcpClients(address.port, views)
+    address.kind === 'unix' ? await unixClients(listener, views) : await tcpClients(listener, address.port)
   const pids = new Set([...(await socketHolders(ends)).values()].flat())
   pids.delete(process.pid)
   const states = await Promise.all([...pids].map(processState))
@@ -71,25 +73,26 @@ async function networkViews(): Promise<View[][]> {
 }
 
 async function locate(address: MonitorAddress, views: readonly View[][]): Promise<Listener | undefined> {
-  for (const [view] of views) {
-    if (view === undefined) continue
-    const listener =
-      address.kind === 'unix' ? await unixListener(view, address.path) : await tcpListener(view, address.port)
-    if (listener !== undefined) return listener
-  }
-  return undefined
+  if (address.kind === 'tcp') return tcpListener(address.host, address.port)
+  const found = await Promise.all(
+    views.map(([view]) => (view === undefined ? [] : unixListeners(view, address.path))),
+  )
+  const [listener, ...more] = found.flat()
+  // An older one, whose path was taken over, looks the same from here.
+  return more.some(({ pid }) => pid !== listener?.pid) ? undefined : listener
 }
 
 /** net/unix: Num RefCount Protocol Flags Type St Inode Path; the flag is __SO_ACCEPTCON (linux/net.h). */
-async function unixListener(view: View, path: string): Promise<Listener | undefined> {
+async function unixListeners(view: View, path: string): Promise<Listener[]> {
+  const listeners: Listener[] = []
   for (const line of await linesOf(`/proc/${view}/net/unix`)) {
     const row = /^\S+ \S+ \S+ 00010000 \S+ \S+ +(?<inode>\d+) (?<name>.+)$/.exec(line)?.groups
     const { inode = '', name = '' } = row ?? {}
     if (row === undefined || basename(name) !== basename(path)) continue
     const pid = await firstHolder(new Set([inode]))
-    if (pid !== undefined && (await leadsTo(pid, name, path))) return { pid, name }
+    if (pid !== undefined && (await leadsTo(pid, name, path))) listeners.push({ pid, name })
   }
-  return undefined
+  return listeners
 }
 
 /** Whether a name that a process bound is the socket of that path. */
@@ -124,28 +127,43 @@ async function unixPeers(views: readonly View[]): Promise<UnixPeer[]> {
 }
 
 /** net/tcp, net/tcp6: sl local_address rem_address st ... inode; 0A is TCP_LISTEN (net/tcp_states.h). */
-async function tcpRows(
-  view: View,
-): Promise<{ local: string; remote: string; state: string; inode: string }[]> {
-  const lines = (await Promise.all(['tcp', 'tcp6'].map(file => linesOf(`/proc/${view}/net/${file}`)))).flat()
+async function tcpRows(): Promise<{ local: string; remote: string; state: string; inode: string }[]> {
+  const lines = (await Promise.all(['tcp', 'tcp6'].map(file => linesOf(`/proc/self/net/${file}`)))).flat()
   return lines.map(line => {
     const [, local = '', remote = '', state = '', , , , , , inode = ''] = line.trim().split(/\s+/)
     return { local, remote, state, inode }
   })
 }
 
-async function tcpListener(view: View, port: number): Promise<Listener | undefined> {
-  const listening = (await tcpRows(view)).filter(
+/** A port is one of this network namespace, and another host's is none of ours. */
+async function tcpListener(host: string, port: number): Promise<Listener | undefined> {
+  if (!(await isOfThisHost(host))) return undefined
+  const listening = (await tcpRows()).filter(
     ({ local, state }) => local.endsWith(hex(port)) && state === '0A',
   )
   const pid = await firstHolder(new Set(listening.map(({ inode }) => inode)))
   return pid === undefined ? undefined : { pid }
 }
 
-async function tcpClients(port: number, views: readonly View[][]): Promise<Set<string>> {
-  const rows = await Promise.all(views.map(([view]) => (view === undefined ? [] : tcpRows(view))))
-  const connected = rows.flat().filter(({ remote }) => remote.endsWith(hex(port)))
-  return new Set(connected.map(({ inode }) => inode))
+/** The other ends of the VM's own connections, where they are in this namespace, too. */
+async function tcpClients({ pid }: Listener, port: number): Promise<Set<string>> {
+  const held = new Set((await descriptorsOf(pid)).map(socketInode))
+  const rows = await tcpRows()
+  const served = rows.filter(
+    ({ local, state, inode }) => local.endsWith(hex(port)) && state !== '0A' && held.has(inode),
+  )
+  const mirrored = rows.filter(row =>
+    served.some(({ local, remote }) => row.local === remote && row.remote === local),
+  )
+  return new Set(mirrored.map(({ inode }) => inode))
+}
+
+async function isOfThisHost(host: string): Promise<boolean> {
+  const addresses = await lookup(host, { all: true }).catch(() => [])
+  const own = new Set(
+    Object.values(networkInterfaces()).flatMap(list => list?.map(each => each.address) ?? []),
+  )
+  return addresses.some(({ address }) => address.startsWith('127.') || address === '::1' || own.has(address))
 }
 
 function hex(port: number): string {

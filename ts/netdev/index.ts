@@ -6,6 +6,7 @@
  * it exists is then for the core to say.
  */
 
+import type { HostInterface } from '../binding.ts'
 import { findNetns, ownNetnsId } from '../host/namespaces.ts'
 import type { Monitor } from '../monitor/index.ts'
 import { loadBinding } from '../native.ts'
@@ -21,6 +22,8 @@ export interface ResolvedNetdev {
   readonly netns?: string
   /** The netdev's id in the VM; absent when the name was an interface's. */
   readonly id?: string
+  /** The VM's process does not tell: its interface may be another one, of that name, elsewhere. */
+  readonly assumed?: true
 }
 
 /** Where a name is looked up. */
@@ -56,7 +59,7 @@ export async function resolveNetdev(
   if (tap !== undefined) return { ...(await placeOf(tap)), id: netdev.id }
   // The VM's process is not to be looked into: what the monitor tells has to do.
   if (netdev.interface === undefined) throw unresolvedNetdev(netdev, role, monitor)
-  return { ...asGiven, interface: netdev.interface, id: netdev.id }
+  return { ...asGiven, interface: netdev.interface, id: netdev.id, assumed: true }
 }
 
 async function tapsBehindMonitor(monitor: Monitor): Promise<VmTap[]> {
@@ -75,5 +78,10 @@ export async function placeOf(tap: VmTap): Promise<ResolvedNetdev> {
 
 async function interfaceExists(name: string, netns: string | undefined): Promise<boolean> {
   const { interfaces } = await loadBinding().inspectNetwork(netns)
-  return interfaces.some(each => each.name === name)
+  return interfaces.some(named(name))
+}
+
+/** Whether an interface answers to a name: alternative ones do as well (ip-link(8), altname). */
+export function named(name: string): (netdev: HostInterface) => boolean {
+  return netdev => netdev.name === name || netdev.altNames.includes(name)
 }

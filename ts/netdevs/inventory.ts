@@ -7,7 +7,7 @@
 import type { HostInterface } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { findNetns, type Netns, ownNetnsId } from '../host/namespaces.ts'
-import { descriptorsOf } from '../host/processes.ts'
+import { descriptorsOf, printable } from '../host/processes.ts'
 import { Monitor } from '../monitor/index.ts'
 import { loadBinding } from '../native.ts'
 import type { NetdevOption } from '../vm/command-line.ts'
@@ -108,7 +108,8 @@ async function describe(monitor: Monitor, vm: VmProcess | undefined, pid?: numbe
 }
 
 async function nameOf(monitor: Monitor): Promise<string | undefined> {
-  return (await monitor.command<{ name?: string }>('query-name')).name
+  const { name } = await monitor.command<{ name?: string }>('query-name')
+  return name === undefined ? undefined : printable(name)
 }
 
 async function describeNetdevs(

@@ -110,8 +110,8 @@ export function nothingForwarded(statistics: Statistics, plan: RunPlan): string 
 export function lostAtOutput({ lostAtOutput: lost, outNetdev }: Statistics): string | undefined {
   if (lost === 0) return undefined
   return (
-    `${formatFrames(lost)} sent into ${outNetdev} were lost there, by all senders: its guest did not read them in ` +
-    `time; a longer queue bridges more: ip link set dev ${outNetdev} txqueuelen 10000`
+    `${formatFrames(lost)} sent into ${outNetdev}, by all senders, were lost there: whoever reads them is too slow; ` +
+    'a longer queue (txqueuelen) bridges more'
   )
 }
 

@@ -153,7 +153,13 @@ class Run {
     const surroundings = { monitor: this.#monitor, netns: netns === undefined ? undefined : netnsPath(netns) }
     for (let waiting = false; ; waiting = true) {
       try {
-        return await resolveNetdev(name, role, surroundings)
+        const netdev = await resolveNetdev(name, role, surroundings)
+        if (netdev.assumed) {
+          this.#printer.notice(
+            `${role} '${name}' is taken for ${netdev.interface} of this network namespace: the VM's process does not tell`,
+          )
+        }
+        return netdev
       } catch (error) {
         if (!this.#plan.wait || !mayAppear(error)) throw error
         if (!waiting) {

@@ -13,7 +13,14 @@ import { readFile, stat } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
 import { sameFile } from '../host/files.ts'
 import { netnsIdOfProcess, ownNetnsId } from '../host/namespaces.ts'
-import { argumentsOf, descriptorsOf, listPids, socketInode, workingDirectoryOf } from '../host/processes.ts'
+import {
+  argumentsOf,
+  descriptorsOf,
+  listPids,
+  printable,
+  socketInode,
+  workingDirectoryOf,
+} from '../host/processes.ts'
 import { type MonitorOption, parseQemuCommandLine, type QemuCommandLine } from './command-line.ts'
 
 export interface VmProcess extends QemuCommandLine {
@@ -55,7 +62,7 @@ export async function findVms(): Promise<VmProcess[]> {
 
 /** The VM that a process is, if it is QEMU. */
 export async function vmProcess(pid: number): Promise<VmProcess | undefined> {
-  const [program = '', ...args] = await argumentsOf(pid)
+  const [program = '', ...args] = (await argumentsOf(pid)).map(printable)
   if (!isQemu(program)) return undefined
   const commandLine = parseQemuCommandLine(args)
   const addresses = await Promise.all(commandLine.monitors.map(option => reach(pid, option)))

@@ -23,7 +23,8 @@ export interface VmTap {
 
 /** In order of their descriptors; empty for a process that may not be looked into. */
 export async function tapsOf(pid: number): Promise<VmTap[]> {
-  const tuns = (await descriptorsOf(pid)).filter(({ target }) => target.endsWith('/net/tun'))
+  // A macvtap's is /dev/tapN, by the number of its interface.
+  const tuns = (await descriptorsOf(pid)).filter(({ target }) => /\/net\/tun$|^\/dev\/tap\d+$/.test(target))
   const home = tuns.length === 0 ? undefined : await netnsIdOfProcess(pid)
   const taps = tuns.map(async ({ fd }): Promise<VmTap[]> => {
     const told = await askKernel(pid, fd)

@@ -13,7 +13,7 @@ use crate::packet_sockets::{self, PacketSocket};
 
 /// The offloads that decide how frames look when they are captured, and which may be injected: checksums,
 /// segmentation, merging on receipt, and VLAN tags beside the frame.
-const OFFLOADS: [&str; 13] = [
+const OFFLOADS: [&str; 15] = [
     "tx-checksum-ip-generic",
     "tx-checksum-ipv4",
     "tx-checksum-ipv6",
@@ -21,7 +21,9 @@ const OFFLOADS: [&str; 13] = [
     "tx-tcp6-segmentation",
     "tx-udp-segmentation",
     "tx-gre-segmentation",
+    "tx-gre-csum-segmentation",
     "tx-udp_tnl-segmentation",
+    "tx-udp_tnl-csum-segmentation",
     "tx-generic-segmentation",
     "rx-gro",
     "rx-lro",

@@ -6,6 +6,9 @@ import { type Finding, info, ok, warning } from '../finding.ts'
 import { at } from '../shell.ts'
 import { nameOf } from './interfaces.ts'
 
+/** A program attached without a tc filter; a tc filter of kind bpf has one, too. */
+const TCX = 'tcx'
+
 export function checkCapture({ input, output, request }: Facts): Finding[] {
   const findings: Finding[] = []
   if (input?.facts !== undefined) {
@@ -43,7 +46,7 @@ function checkFilters(end: End, consequence: string): Finding[] {
   return [...new Map(filters.map(filter => [alike(filter), filter])).values()].map(filter => {
     const { kind, priority, actions, programId } = filter
     const does = actions.length > 0 ? `, action ${actions.join(', ')}` : ''
-    const what = programId === undefined ? `tc filter ${kind}${does}` : `tcx program ${programId}`
+    const what = kind === TCX ? `tcx program ${programId}` : `tc filter ${kind}${does}`
     return warning(
       'EGRESS_FILTER',
       nameOf(end),
@@ -58,7 +61,6 @@ function remedy(
   { kind, programId }: TrafficFilter,
   priority: number,
 ): { fix?: string; note?: string } {
-  if (programId !== undefined)
-    return { note: `bpftool prog show id ${programId} tells more; its owner detaches it` }
+  if (kind === TCX) return { note: `bpftool prog show id ${programId} tells more; its owner detaches it` }
   return { fix: at(end, 'tc', 'filter', 'del', 'dev', end.place.interface, 'egress', 'pref', priority, kind) }
 }

@@ -2,7 +2,7 @@
 
 import type { HostInterface } from '../../binding.ts'
 import { ExitStatus } from '../../errors.ts'
-import type { End, Facts, OwnProcess } from '../facts.ts'
+import type { Capability, End, Facts, OwnProcess } from '../facts.ts'
 import { type Details, error, type Finding, ok, warning } from '../finding.ts'
 import { at } from '../shell.ts'
 import { explainMissing } from './missing.ts'
@@ -15,6 +15,9 @@ const SHORT_QUEUE_LENGTH = 100
 const PLAIN_QDISCS: ReadonlySet<string> = new Set([
   ...['noqueue', 'pfifo_fast', 'pfifo', 'bfifo', 'fq_codel', 'fq', 'mq', 'cake', 'sfq', 'noop', ''],
 ])
+
+/** With both, the descriptors of other users' processes can be seen. */
+const SIGHT: readonly Capability[] = ['dac_read_search', 'sys_ptrace']
 
 export function checkInterfaces(facts: Facts): Finding[] {
   return [facts.input, facts.output].flatMap(end => (end === undefined ? [] : checkEnd(end, facts)))
@@ -64,7 +67,10 @@ function checkLink(end: End, netdev: HostInterface, process: OwnProcess): Findin
     ),
   ]
   if (netdev.tun !== undefined && !end.held) {
-    const sight = process.uid === 0 || process.capabilities.has('sys_ptrace') ? '' : ' that this user can see'
+    const sight =
+      process.uid === 0 || SIGHT.every(capability => process.capabilities.has(capability))
+        ? ''
+        : ' that this user can see'
     return refuse(`no VM${sight} holds this TAP open`, { note: 'start the VM that it belongs to' })
   }
   if (netdev.tun !== undefined) {
@@ -95,6 +101,19 @@ function checkBridgePort(end: End, netdev: HostInterface): Finding[] {
   const bridge = end.network?.interfaces.find(({ ifindex }) => ifindex === netdev.controller)
   const message = `bridge ${bridge?.name ?? ''} does not forward through it: the port is ${state}`
   // Only spanning tree has the other states, and only it leaves them.
+  if (state === 'disabled' && bridge?.up === false) {
+    return [
+      error(
+        'BRIDGE_PORT_CLOSED',
+        ExitStatus.Interface,
+        about,
+        `bridge ${bridge.name} is down, and forwards nothing`,
+        {
+          fix: at(end, 'ip', 'link', 'set', 'dev', bridge.name, 'up'),
+        },
+      ),
+    ]
+  }
   if (state === 'disabled') {
     return [
       error('BRIDGE_PORT_CLOSED', ExitStatus.Interface, about, message, {

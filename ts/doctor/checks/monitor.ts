@@ -86,11 +86,11 @@ function remedy(facts: Facts, monitor: MonitorFacts, { code, hint }: TapferryErr
     : { note: `${hint} (connected: ${clients.map(({ name, pid }) => `${name} ${pid}`).join(', ')})` }
 }
 
-/** The socket for this user's group; on the way to it, to all, who may then go through and not look around. */
+/** The socket for this user alone; on the way to it, all may go through, and not look around. */
 function permissionRemedy({ process }: Facts, { address, closedDirectories }: MonitorFacts): Details {
   const socket = quote(plainAddress(address))
   const open = closedDirectories.length === 0 ? '' : `chmod o+x ${closedDirectories.map(quote).join(' ')} && `
-  return { fix: `${open}chgrp ${process.gid} ${socket} && chmod g+rw ${socket}` }
+  return { fix: `${open}chown ${process.uid} ${socket} && chmod u+rw ${socket}` }
 }
 
 /** A manager keeps its monitor: the VM gets one more. Anybody else can be asked to leave. */
@@ -100,7 +100,7 @@ function busyRemedy({ manager, clients, vm, address }: MonitorFacts): Details {
     case 'libvirt':
       return {
         note:
-          `libvirt keeps it. Without a restart: virt-qemu-qmp-proxy DOMAIN /run/tapferry.qmp, then --qmp /run/tapferry.qmp ` +
+          `libvirt keeps it. Without a restart: virt-qemu-qmp-proxy DOMAIN /run/tapferry-DOMAIN.qmp, then --qmp with that path ` +
           '(it marks the domain as tainted). For good: virsh edit DOMAIN, and inside <domain ' +
           "xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'> add <qemu:commandline><qemu:arg value='-qmp'/>" +
           "<qemu:arg value='unix:/run/tapferry-DOMAIN.qmp,server=on,wait=off'/></qemu:commandline>",
@@ -110,14 +110,15 @@ function busyRemedy({ manager, clients, vm, address }: MonitorFacts): Details {
       return {
         note:
           `Proxmox VE uses it. Give the VM one more, which is there from its next start: ` +
-          `qm set ${id} --args '-qmp unix:/run/tapferry-${id}.qmp,server=on,wait=off'`,
+          `qm set ${id} --args '-qmp unix:/run/tapferry-${id}.qmp,server=on,wait=off', with what qm config ${id} shows as args before it`,
       }
     }
     case 'Incus':
       return {
         note:
           'Incus keeps it. Give the instance one more, which is there from its next start: ' +
-          "incus config set INSTANCE raw.qemu='-qmp unix:/run/tapferry.qmp,server=on,wait=off'",
+          "incus config set INSTANCE raw.qemu='-qmp unix:/run/tapferry-INSTANCE.qmp,server=on,wait=off', with what " +
+          'incus config get INSTANCE raw.qemu shows before it',
       }
   }
   const [client] = clients

@@ -9,7 +9,8 @@ import { again } from '../shell.ts'
 const PURPOSES: readonly (readonly [capability: Capability, purpose: string])[] = [
   ['net_raw', 'capturing and injecting frames'],
   ['net_admin', 'a receive buffer beyond net.core.rmem_max'],
-  ['sys_ptrace', 'TAPs that another user handed to a VM by descriptor'],
+  ['sys_ptrace', "with CAP_DAC_READ_SEARCH, the TAPs of other users' VMs"],
+  ['dac_read_search', "with CAP_SYS_PTRACE, the TAPs of other users' VMs"],
   ['sys_admin', 'other network namespaces'],
 ]
 

@@ -6,7 +6,7 @@ import { findNetns, listNamed, type Netns, netnsPath } from '../../host/namespac
 import { listPids, type ProcessState, processState, socketHolders } from '../../host/processes.ts'
 import type { Monitor } from '../../monitor/index.ts'
 import { loadBinding } from '../../native.ts'
-import { type NetdevRole, placeOf, type ResolvedNetdev, resolveNetdev } from '../../netdev/index.ts'
+import { type NetdevRole, named, placeOf, type ResolvedNetdev, resolveNetdev } from '../../netdev/index.ts'
 import { tapsBehind, tapsOf } from '../../vm/taps.ts'
 import type { End, Vm } from '../facts.ts'
 
@@ -42,7 +42,8 @@ export async function lookAt(
   } catch (error) {
     problem ??= TapferryError.from(error)
   }
-  const facts = network?.interfaces.find(({ name }) => name === place.interface)
+  // An interface that merely bears the name of what could not be resolved is not what was meant.
+  const facts = problem === undefined ? network?.interfaces.find(named(place.interface)) : undefined
   const found = facts !== undefined || network === undefined
   return {
     role,
@@ -104,7 +105,7 @@ async function namespacesWith(
   for (const id of ids) {
     const netns = id === undefined ? undefined : await findNetns(id)
     const view = netns === undefined ? undefined : await viewOf(netns)
-    if (netns !== undefined && view?.interfaces.some(each => each.name === name)) found.push(netns)
+    if (netns !== undefined && view?.interfaces.some(named(name))) found.push(netns)
   }
   return found
 }

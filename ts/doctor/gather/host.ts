@@ -9,6 +9,7 @@ import type { Capability, End, Kernel, OwnProcess } from '../facts.ts'
 
 /** Bits of CapEff in proc(5). */
 const CAPABILITY_BITS: Readonly<Record<Capability, bigint>> = {
+  dac_read_search: 2n,
   net_admin: 12n,
   net_raw: 13n,
   sys_ptrace: 19n,
