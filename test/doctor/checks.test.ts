@@ -131,14 +131,9 @@ test('a port of a bridge that is down is mended at the bridge', t => {
 })
 
 test('a tc filter with an eBPF program is a tc filter, and one at tcx is not', t => {
-  const filter = {
-    direction: 'egress',
-    priority: 49_152,
-    protocol: 3,
-    handle: 1,
-    actions: [],
-    programId: 7,
-  } as const
+  const filter: Omit<TrafficFilter, 'kind'> = {
+    ...{ direction: 'egress', priority: 49_152, protocol: 3, handle: 1, actions: [], programId: 7 },
+  }
   const of = (kind: string) =>
     only({ input: end('in_netdev', netdev('tapA', { filters: [{ ...filter, kind }] })) })
   t.is(of('bpf').fix, 'tc filter del dev tapA egress pref 49152 bpf')
