@@ -29,7 +29,7 @@ export class NetdevsCommand extends Command {
     for (const { problem, name, pid } of vms) {
       if (problem === undefined) continue
       printer.warning(`${name ?? `VM of process ${pid}`}: ${problem.message}`)
-      if (problem.hint !== undefined) process.stderr.write(`  ${problem.hint}\n`)
+      printer.hint(problem.hint)
     }
     return ExitStatus.Done
   }

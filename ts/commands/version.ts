@@ -2,13 +2,11 @@ import { Command } from 'clipanion'
 import { platformTriple } from '../addon.ts'
 import { ExitStatus } from '../errors.ts'
 import { declareOptions, optionValues } from '../options/declare.ts'
-import { flag } from '../options/option.ts'
+import { jsonOption } from '../options/shared.ts'
 import { Printer } from '../output/printer.ts'
 import { VERSION } from '../version.ts'
 
-const versionOptions = {
-  json: flag({ flags: '--json', group: 'Output', brief: 'print a JSON object on stdout' }),
-}
+const versionOptions = { json: jsonOption(['version']) }
 
 /** `tapferry --version` */
 export class VersionCommand extends Command {

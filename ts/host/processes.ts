@@ -68,10 +68,11 @@ export function socketInode({ target }: Descriptor): string | undefined {
 }
 
 /** All processes that have one of these sockets; slow, because it looks at every descriptor of every process. */
-export async function socketHolders(inodes: ReadonlySet<string>): Promise<Map<string, number[]>> {
-  const holders = new Map<string, number[]>()
+export async function socketHolders(inodes: ReadonlySet<string>): Promise<ProcessState[]> {
+  const holders: ProcessState[] = []
   for (const pid of inodes.size === 0 ? [] : await listPids()) {
-    for (const inode of await held(pid, inodes)) holders.set(inode, [...(holders.get(inode) ?? []), pid])
+    const state = (await holds(pid, inodes)) ? await processState(pid) : undefined
+    if (state !== undefined) holders.push(state)
   }
   return holders
 }
@@ -79,12 +80,11 @@ export async function socketHolders(inodes: ReadonlySet<string>): Promise<Map<st
 /** One that has one of these sockets: the oldest, so not a child that it left it to. */
 export async function firstHolder(inodes: ReadonlySet<string>): Promise<number | undefined> {
   for (const pid of inodes.size === 0 ? [] : await listPids()) {
-    if ((await held(pid, inodes)).length > 0) return pid
+    if (await holds(pid, inodes)) return pid
   }
   return undefined
 }
 
-async function held(pid: number, inodes: ReadonlySet<string>): Promise<string[]> {
-  const own = (await descriptorsOf(pid)).map(socketInode)
-  return own.filter(inode => inode !== undefined && inodes.has(inode)) as string[]
+async function holds(pid: number, inodes: ReadonlySet<string>): Promise<boolean> {
+  return (await descriptorsOf(pid)).some(descriptor => inodes.has(socketInode(descriptor) ?? ''))
 }

@@ -18,5 +18,5 @@
 
 export { formatMonitorAddress, type MonitorAddress, parseMonitorAddress } from './address.ts'
 export { QmpError } from './failures.ts'
-export { findClients, findListener } from './listener.ts'
+export { findBothEnds } from './listener.ts'
 export { Monitor, type MonitorEvent, type MonitorOptions } from './monitor.ts'

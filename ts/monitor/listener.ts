@@ -49,17 +49,17 @@ export async function findListener(address: MonitorAddress): Promise<ProcessStat
   return listener === undefined ? undefined : processState(listener.pid)
 }
 
-/** Who is connected, or waits for it. This process is not told. */
-export async function findClients(address: MonitorAddress): Promise<ProcessState[]> {
+/** The VM, and who is connected to it or waits for that. This process is not told. */
+export async function findBothEnds(
+  address: MonitorAddress,
+): Promise<{ vm: ProcessState | undefined; clients: ProcessState[] }> {
   const views = await networkViews()
   const listener = await locate(address, views)
-  if (listener === undefined) return []
+  if (listener === undefined) return { vm: undefined, clients: [] }
   const ends =
     address.kind === 'unix' ? await unixClients(listener, views) : await tcpClients(listener, address.port)
-  const pids = new Set([...(await socketHolders(ends)).values()].flat())
-  pids.delete(process.pid)
-  const states = await Promise.all([...pids].map(processState))
-  return states.filter(state => state !== undefined)
+  const clients = (await socketHolders(ends)).filter(({ pid }) => pid !== process.pid)
+  return { vm: await processState(listener.pid), clients }
 }
 
 /** The processes of each network namespace, those of this one first. */

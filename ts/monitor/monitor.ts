@@ -71,6 +71,8 @@ export class Monitor {
   #status = UNKNOWN_RUN_STATE.status
   #local = false
   #reconnecting: Promise<void> | undefined
+  /** Found for the present session; the next may be another VM's. */
+  #process: Promise<ProcessState | undefined> | undefined
 
   /**
    * Rejects with a TapferryError: MONITOR_NOT_FOUND, MONITOR_REFUSED, MONITOR_PERMISSION, MONITOR_BUSY,
@@ -118,9 +120,10 @@ export class Monitor {
     return this.#local
   }
 
-  /** The VM's process, if it is on this host and may be looked at. Slow: it looks at all processes. */
+  /** The VM's process, if it is on this host and may be looked at. Slow at first: it looks at all processes. */
   process(): Promise<ProcessState | undefined> {
-    return findListener(this.#address)
+    this.#process ??= findListener(this.#address)
+    return this.#process
   }
 
   get connected(): boolean {
@@ -241,6 +244,7 @@ export class Monitor {
 
   #lose(session: Session, reason: string): void {
     this.#session = undefined
+    this.#process = undefined
     if (performance.now() - session.openedAt >= SETTLED_MS) this.#backoff.reset()
     this.#emit({ type: 'lost', reason })
     this.#reconnecting = this.#reconnect()

@@ -91,11 +91,16 @@ export class Printer {
     this.#line(timeNs === undefined ? line : this.#timed(line, timeNs))
   }
 
+  /** The next step, below what it is about. */
+  hint(text: string | undefined): void {
+    if (text !== undefined) process.stderr.write(`${text.replace(/^/gm, '  ')}\n`)
+  }
+
   /** A failure: for people on stderr, and with --json for programs on stdout. */
   failure(error: TapferryError): void {
     const { red, bold } = this.stderrColors
     this.#line(`${red.bold('error:')} ${bold(error.message)}`)
-    if (error.hint !== undefined) process.stderr.write(`${error.hint.replace(/^/gm, '  ')}\n`)
+    this.hint(error.hint)
     if (error.code === 'INTERNAL' && error.cause instanceof Error) {
       process.stderr.write(`${error.cause.stack ?? ''}\n`)
     }

@@ -3,7 +3,7 @@
 import type { HostInterface, NetworkView } from '../../binding.ts'
 import { TapferryError } from '../../errors.ts'
 import { findNetns, listNamed, type Netns, netnsPath } from '../../host/namespaces.ts'
-import { listPids, type ProcessState, processState, socketHolders } from '../../host/processes.ts'
+import { listPids, type ProcessState, socketHolders } from '../../host/processes.ts'
 import type { Monitor } from '../../monitor/index.ts'
 import { loadBinding } from '../../native.ts'
 import { type NetdevRole, named, placeOf, type ResolvedNetdev, resolveNetdev } from '../../netdev/index.ts'
@@ -53,7 +53,8 @@ export async function lookAt(
     network,
     facts,
     elsewhere: found ? [] : await namespacesWith(place.interface, network?.namespace, vms),
-    held: facts?.tun !== undefined && (await isHeld(facts.name, network?.namespace)),
+    // A carrier tells as much, without a look at every process.
+    held: facts?.tun !== undefined && (facts.carrier || (await isHeld(facts.name, network?.namespace))),
     capturers: facts === undefined ? [] : await capturersOf(facts, network),
   }
 }
@@ -78,10 +79,7 @@ async function capturersOf(
     ({ protocol, ifindex: bound, running }) =>
       protocol === ETH_P_ALL && (bound === ifindex || (bound === 0 && running)),
   )
-  const holders = await socketHolders(new Set(sockets.map(({ inode }) => String(inode))))
-  const pids = new Set([...holders.values()].flat())
-  const states = await Promise.all([...pids].map(processState))
-  return states.filter(state => state !== undefined)
+  return socketHolders(new Set(sockets.map(({ inode }) => String(inode))))
 }
 
 /** The kernel tells how many queues are held only for multiqueue TAPs. */

@@ -3,7 +3,7 @@
 import { access, constants } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { TapferryError } from '../../errors.ts'
-import { findClients, findListener, Monitor, parseMonitorAddress } from '../../monitor/index.ts'
+import { findBothEnds, Monitor, parseMonitorAddress } from '../../monitor/index.ts'
 import { managerOf } from '../../vm/discover.ts'
 import type { MonitorFacts } from '../facts.ts'
 import { isFerry } from './ferries.ts'
@@ -17,8 +17,7 @@ export async function askMonitor(
 ): Promise<{ facts: MonitorFacts | undefined; connection: Monitor | undefined }> {
   if (address === undefined) return { facts: undefined, connection: undefined }
   const parsed = parseMonitorAddress(address)
-  const vm = await findListener(parsed)
-  const clients = await findClients(parsed)
+  const { vm, clients } = await findBothEnds(parsed)
   const ferries = await Promise.all(clients.map(async ({ pid }) => ((await isFerry(pid)) ? [pid] : [])))
   const rest = {
     ...{ address, manager: managerOf(address), vm, clients, ferry: ferries.flat()[0] },
