@@ -437,7 +437,7 @@ test('an aborted connect ends at once with the reason, wherever it stands', asyn
     const started = performance.now()
     const error = await t.throwsAsync(Monitor.connect({ address, wait: true, signal: controller.signal }))
     t.is(error, reason, address)
-    t.true(performance.now() - started < 1_000, address)
+    t.true(performance.now() - started < 2_500, address)
   }
   const over = AbortSignal.abort(new Error('before'))
   await t.throwsAsync(Monitor.connect({ address: missing, signal: over }), { message: 'before' })

@@ -62,7 +62,7 @@ vmTest(
       }
       const asked = performance.now()
       const finished = await ferry.stop('SIGINT')
-      t.true(performance.now() - asked < 1000, `it took ${performance.now() - asked} ms`)
+      t.true(performance.now() - asked < 5000, `it took ${performance.now() - asked} ms`)
       const { frames } = sent(await site.lab.ask('send-stop', { name: 'traffic' }))
       const summary = summaryOf(t, finished)
       t.like(summary, { end: 'stopped', dropped: 0, held: 0 })

@@ -121,7 +121,8 @@ fn a_stop_does_not_wait_for_an_output_that_never_moves() {
         std::thread::sleep(QUIET);
         let begin = Instant::now();
         let counters = running.stop().counters;
-        assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+        // The output would take hours for them. A third of a second is usual; a starved machine may take longer.
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
         assert_eq!(counters.captured, 20_000, "{latency:?} {counters:?}");
         assert!(counters.dropped.of(DropReason::Stopped) > 0, "{counters:?}");
         link::delete("stuck").unwrap();
