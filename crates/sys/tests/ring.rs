@@ -214,9 +214,10 @@ fn a_stalled_reader_uses_up_a_block_for_each_lonely_frame() {
 }
 
 #[test]
-fn a_reader_may_stall_for_300_ms_of_fast_traffic() {
-    const STALL: Duration = Duration::from_millis(300);
-    const FRAMES: u32 = 30_000;
+fn a_reader_may_stall_for_200_ms_of_fast_traffic() {
+    // The ring has room for 320 ms; a sender that is descheduled may take longer than it is told to.
+    const STALL: Duration = Duration::from_millis(200);
+    const FRAMES: u32 = 20_000;
     const BURST: u32 = 32;
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let _guest = Reader::on_tap(tap("tapA"));
