@@ -1,0 +1,50 @@
+//! Why a stream cannot be read on, in words an operator can act on.
+
+use crate::framing::MAX_LENGTH;
+
+/// Why a stream cannot be read on. The connection is of no more use: where the next record begins is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum FramingError {
+    /// A record longer than QEMU's limit was announced.
+    #[error("oversized packet received: {length} bytes were announced, the limit is {MAX_LENGTH}")]
+    Oversized {
+        /// The length as announced, in bytes.
+        length: u32,
+    },
+    /// There is no virtio-net header of the announced length.
+    #[error("implausible vnet_hdr_len received: {length} bytes, where 0, 10, 12, 20 and 24 are possible")]
+    VnetHeaderLength {
+        /// The length as announced, in bytes.
+        length: u32,
+    },
+    /// vnet_hdr_support is off here and on at the peer.
+    #[error("the peer sends virtio-net headers, and here vnet_hdr_support is off")]
+    PeerSendsVnetHeaders,
+    /// vnet_hdr_support is on here and off at the peer.
+    #[error("the peer sends no virtio-net headers, and here vnet_hdr_support is on")]
+    PeerSendsNoVnetHeaders,
+}
+
+impl FramingError {
+    /// What to do next, in one line: which end to change.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::Oversized { .. } => {
+                "the peer has lost step or speaks another protocol: frames in QEMU's framing come from \
+                 filter-mirror, filter-redirector, `-netdev stream`, passt and tapferry; both ends must agree on \
+                 `--vnet-hdr-support=on|off` here and `vnet_hdr_support=on|off` at QEMU"
+            }
+            Self::VnetHeaderLength { .. } => {
+                "does the peer send virtio-net headers? If not: `--vnet-hdr-support=off` here, or \
+                 `vnet_hdr_support=on` at QEMU's filter"
+            }
+            Self::PeerSendsVnetHeaders => {
+                "let both ends agree: `--vnet-hdr-support=on` here, or `vnet_hdr_support=off` at QEMU's filter"
+            }
+            Self::PeerSendsNoVnetHeaders => {
+                "let both ends agree: `--vnet-hdr-support=off` here, or `vnet_hdr_support=on` at QEMU's filter"
+            }
+        }
+    }
+}
