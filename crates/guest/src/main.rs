@@ -10,12 +10,18 @@
 //! | `report` | `{"guest":"report","nics":{"eth0":` a [`Tally`](tapferry_testbed::tally::Tally) `}}` |
 //! | `clear` | `{"guest":"cleared"}` |
 //! | `send N [SIZE [FIRST [NIC]]]` | `{"guest":"sent","frames":N}`: numbered frames of flow 1 to the host |
+//! | `address NIC ADDRESS/PREFIX` | `{"guest":"addressed"}`: the NIC has this IPv4 address too |
+//! | `ping ADDRESS N` | `{"guest":"pinged","answers":N}`: so many of N echo requests were answered intact |
+//! | `receive PORT` | `{"guest":"received","bytes":N,"checksum":"85944171f73967e8"}` of one TCP connection |
+//! | `transfer ADDRESS:PORT N` | `{"guest":"transferred","bytes":N,"checksum":"..."}` to a guest that receives |
 //! | `poweroff` | none |
 //! | anything else, or a failure | `{"guest":"failed","error":"..."}` |
 //!
 //! `testbed guest-image` puts it into an initrd. It must be linked statically.
 
 #![forbid(unsafe_code)]
+
+mod talk;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -33,6 +39,8 @@ use tapferry_testbed::link;
 use tapferry_testbed::probe::Probe;
 use tapferry_testbed::reader::{Direction, Reader};
 use tapferry_testbed::sender::Sender;
+
+use crate::talk::Transfer;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -58,6 +66,8 @@ fn run() -> Outcome<()> {
     let mut console = open_console()?;
     // The guest's own neighbour discovery is no part of what is counted.
     fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").or_else(absent)?;
+    let (setting, groups) = talk::PING_GROUPS;
+    fs::write(setting, groups)?;
     load_modules(Path::new("/modules"))?;
     let nics = bring_up()?;
     say(
@@ -105,8 +115,34 @@ fn obey(command: &str, arguments: &[&str], nics: &BTreeMap<String, Reader>) -> O
             let sent = Sender::open(nic)?.send_probes(&probe, size, first..first + count)?;
             Ok(json!({"guest": "sent", "frames": sent.frames}))
         }
+        "address" => {
+            let [nic, network] = words(arguments)?;
+            let (address, prefix) = network.split_once('/').ok_or("an address has a prefix length")?;
+            link::add_address(nic, address.parse()?, prefix.parse()?)?;
+            Ok(json!({"guest": "addressed"}))
+        }
+        "ping" => {
+            let [address, count] = words(arguments)?;
+            Ok(json!({"guest": "pinged", "answers": talk::ping(address.parse()?, count.parse()?)?}))
+        }
+        "receive" => {
+            let [port] = words(arguments)?;
+            Ok(told("received", &talk::receive(port.parse()?)?))
+        }
+        "transfer" => {
+            let [to, bytes] = words(arguments)?;
+            Ok(told("transferred", &talk::transfer(to.parse()?, bytes.parse()?)?))
+        }
         _ => Err(format!("unknown command '{command}'").into()),
     }
+}
+
+fn words<'a, const COUNT: usize>(arguments: &[&'a str]) -> Outcome<[&'a str; COUNT]> {
+    arguments.try_into().map_err(|_| format!("{COUNT} words belong to this command").into())
+}
+
+fn told(what: &str, Transfer { bytes, checksum }: &Transfer) -> Value {
+    json!({"guest": what, "bytes": bytes, "checksum": format!("{checksum:016x}")})
 }
 
 fn mount_all() -> io::Result<()> {

@@ -5,16 +5,18 @@
 //! which another test's thread has just closed is still there for a moment. [`run`] is for the rest.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
     LinkMessage, State,
 };
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::Serialize;
 
 use crate::error::{Context, Error, Result};
@@ -126,6 +128,19 @@ pub fn set_mtu(name: &str, mtu: u32) -> Result<()> {
 /// As [`set_up`].
 pub fn set_queue_length(name: &str, frames: u32) -> Result<()> {
     set("set the queue length", name, LinkAttribute::TxQueueLen(frames))
+}
+
+/// Gives an interface an IPv4 address, with a route to the network of that prefix length.
+///
+/// # Errors
+/// As [`set_up`]; EEXIST when it has this address.
+pub fn add_address(name: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = prefix;
+    message.header.index = index(name)?;
+    message.attributes.push(AddressAttribute::Local(IpAddr::V4(address)));
+    change("add an address", name, RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Deletes an interface; a TAP also while somebody holds it.
