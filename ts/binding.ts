@@ -7,13 +7,43 @@ export type Latency = 'balanced' | 'low'
 /** enable_when_stopped=off, enable_when_stopped=on, only-when-stopped. */
 export type WhenStopped = 'off' | 'on' | 'only'
 
+/** An end that carries frames in QEMU's framing; exactly one of unix, tcp and fd. */
+export interface StreamOptions {
+  /** An absolute path of at most 107 bytes. */
+  unix?: string
+  /** A server's empty host is every address. */
+  tcp?: { host: string; port: number }
+  /** A stream socket of this process, connected or listening; it is taken over. */
+  fd?: number
+  /** Listen instead of connecting; false for a descriptor. */
+  server: boolean
+  /** Records carry a virtio-net header and its length; the peer must be set alike. */
+  vnetHdrSupport: boolean
+}
+
 export interface RedirectorOptions {
-  /** Host interface names. */
-  inNetdev: string
-  outNetdev: string
-  /** Their network namespaces: paths such as `/run/netns/NAME` or `/proc/PID/ns/net`; absent: this process's own. */
+  /** One of them: a host interface's name, or a stream. */
+  inNetdev?: string
+  indev?: StreamOptions
+  /** One of them. */
+  outNetdev?: string
+  outdev?: StreamOptions
+  /** Network namespaces of in_netdev and out_netdev: paths such as `/run/netns/NAME` or `/proc/PID/ns/net`; absent: this process's own. */
   inNetns?: string
   outNetns?: string
+  /** Bytes of the virtio-net headers written to outdev: 0, 10 or 12; absent: 12, or from indev what came in. */
+  vnetHdrLength?: number
+  /** Every frame leaves outdev whole: checksums completed, segments made. */
+  completeOffloads: boolean
+  /** Release frames this often; absent: at once. */
+  holdMs?: number
+  /** Keep frames while the VM is stopped, and release them when it runs. */
+  holdUntilRunning: boolean
+  /** Bounds what waits for the hold or for an output that takes no more; at most 2^32 - 1 bytes. */
+  bufferBytes: number
+  bufferFrames: number
+  /** What goes when the buffer is full: the oldest frame, or the newest. */
+  dropOldest: boolean
   queue: Queue
   latency: Latency
   /** status=on|off */
@@ -25,12 +55,13 @@ export interface RedirectorOptions {
   preRollBytes: number
   /** SO_MARK on every injected frame. */
   mark: number
-  /** Wait for missing interfaces instead of failing. */
+  /** Wait for missing interfaces, and for peers to connect to, instead of failing. */
   wait: boolean
   /** Forward at most this many frames, then report `count_reached`. */
   count?: number
 }
 
+/** Of a stream, `input_missing` and `input_back` are its peer's going and coming; as with outputs. */
 export type RedirectorEventType =
   | 'ready'
   | 'waiting'
@@ -42,6 +73,8 @@ export type RedirectorEventType =
   | 'input_back'
   | 'output_missing'
   | 'output_back'
+  /** indev was a descriptor, and its peer has closed it: nothing more can come. */
+  | 'input_closed'
   | 'gate_opened'
   | 'gate_closed'
   | 'warning'
@@ -57,30 +90,39 @@ export interface RedirectorEvent {
   message: string
   /** A stable code, for `warning` and `failed`. */
   code?: string
+  /** The interface or the stream that it is about. */
   netdev?: string
+  stream?: string
 }
 
 /** A snapshot in which captured = forwarded + sum(dropped) + held, exactly. */
 export interface Statistics {
-  inNetdev: string
-  outNetdev: string
+  /** One of them; a stream as it was given, without options: `unix:/run/x.sock`. */
+  inNetdev?: string
+  indev?: string
+  outNetdev?: string
+  outdev?: string
   gate: 'open' | 'closed'
   status: boolean
   running: boolean
-  /** How frames are captured at this moment. */
-  engine: 'ring' | 'socket' | 'closed'
+  /** How frames come in at this moment. */
+  engine: 'ring' | 'socket' | 'stream' | 'closed'
   captured: number
   capturedBytes: number
   forwarded: number
   forwardedBytes: number
   /** The part of `forwarded` that left before the gate's closing was known, although stamped after it. */
   forwardedLate: number
+  /** Frames that wait in the pre-roll, for the hold, or in the buffer before the output. */
   held: number
   heldBytes: number
   /** Reason -> frames; every reason is present. */
   dropped: Record<string, number>
   /** Growth of out_netdev's tx_dropped, by all senders; outside the sum. */
   lostAtOutput: number
+  /** Connections of indev that were closed because their bytes were no records. */
+  framingErrors: number
+  /** Of a stream: times without a peer. */
   inputOutages: number
   outputOutages: number
   inputOutageMs: number

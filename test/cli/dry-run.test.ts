@@ -4,7 +4,11 @@ import { records, tapferry } from '../support/cli.ts'
 const ENDS = ['--in-netdev=tapA', '--out-netdev=tapB']
 
 async function plan(...args: string[]): Promise<Record<string, unknown>> {
-  const { status, stdout, stderr } = await tapferry('run', ...ENDS, '--dry-run', '--json', ...args)
+  return planOf(...ENDS, ...args)
+}
+
+async function planOf(...args: string[]): Promise<Record<string, unknown>> {
+  const { status, stdout, stderr } = await tapferry('run', '--dry-run', '--json', ...args)
   if (status !== 0) throw new Error(stderr)
   const [record] = records(stdout)
   return record ?? {}
@@ -33,6 +37,10 @@ test('the defaults are those of the help', async t => {
     when_stopped: 'off',
     pre_roll_ms: 50,
     pre_roll_bytes: 16 * 1024 * 1024,
+    hold_until_running: false,
+    buffer_bytes: 16 * 1024 * 1024,
+    buffer_frames: 65_536,
+    drop: 'newest',
     latency: 'balanced',
     mark: 0x3074,
     wait: false,
@@ -65,6 +73,14 @@ const accepted: readonly (readonly [args: string[], fields: Record<string, unkno
   [['--stats-interval=0'], { stats_interval_ms: 0 }],
   [['--stats-interval=2'], { stats_interval_ms: 2000 }],
   [['--count=1000'], { count: 1000 }],
+  [['--hold=100'], { hold_ms: 100, hold_until_running: false, when_stopped: 'off' }],
+  [['--hold=until-running', '--qmp=q'], { hold_until_running: true, when_stopped: 'on' }],
+  [['--hold=until-running', '--qmp=q', '--enable-when-stopped'], { when_stopped: 'on' }],
+  [['--hold=until-running', '--qmp=q', '--only-when-stopped'], { when_stopped: 'only' }],
+  [['--buffer=64M'], { buffer_bytes: 64 * 1024 * 1024 }],
+  [['--buffer=128k', '--buffer-frames=1'], { buffer_bytes: 131_072, buffer_frames: 1 }],
+  [['--buffer=4294967295'], { buffer_bytes: 4_294_967_295 }],
+  [['--drop=oldest'], { drop: 'oldest' }],
 ]
 
 for (const [args, fields] of accepted) {
@@ -72,3 +88,67 @@ for (const [args, fields] of accepted) {
     t.like(await plan(...args), fields)
   })
 }
+
+const IN = '--in-netdev=tapA'
+const OUT = '--out-netdev=tapB'
+
+/** Whole command lines with streams, and what they come to. */
+const streams: readonly (readonly [args: string[], fields: Record<string, unknown>])[] = [
+  [
+    [IN, '--outdev=unix:/run/a.sock'],
+    { outdev: 'unix:/run/a.sock', outdev_server: false, outdev_vnet_hdr_support: false, offloads: 'keep' },
+  ],
+  [
+    ['--indev=tcp:192.0.2.1:4000', OUT],
+    { indev: 'tcp:192.0.2.1:4000', indev_server: false, indev_vnet_hdr_support: false },
+  ],
+  [['--indev=unix:/run/a.sock,server', OUT, '--netns=vm1'], { indev_server: true, out_netns: 'vm1' }],
+  [['--indev=fd:3', '--outdev=fd:3'], { indev: 'fd:3', outdev: 'fd:3' }],
+  [
+    ['--indev=fd:3', '--outdev=fd:4', '--vnet-hdr-support'],
+    { indev_vnet_hdr_support: true, outdev_vnet_hdr_support: true },
+  ],
+  [
+    ['--indev=fd:3', '--outdev=fd:4,vnet-hdr-support=off', '--vnet-hdr-support'],
+    { indev_vnet_hdr_support: true, outdev_vnet_hdr_support: false },
+  ],
+  [
+    [IN, '--outdev=fd:4,vnet-hdr-support=on', '--vnet-hdr-len=10', '--offloads=complete'],
+    { vnet_hdr_len: 10, offloads: 'complete' },
+  ],
+  [['--indev=tcp:127.8.9.10:4000,server', OUT], { indev: 'tcp:127.8.9.10:4000' }],
+  [['--indev=tcp:[::1]:4000,server=on', OUT], { indev: 'tcp:[::1]:4000' }],
+  [['--indev=tcp:localhost:4000,server', OUT], { indev_server: true }],
+  [['--indev=tcp::4000,server', OUT, '--insecure'], { indev: 'tcp::4000', indev_server: true }],
+]
+
+for (const [args, fields] of streams) {
+  test(`is understood: ${args.join(' ')}`, async t => {
+    t.like(await planOf(...args), fields)
+  })
+}
+
+test('what only a captured interface has is not in the plan of a stream', async t => {
+  const record = await planOf('--indev=fd:3', '--outdev=fd:4')
+  for (const field of ['in_netdev', 'out_netdev', 'queue', 'latency', 'vnet_hdr_len']) {
+    t.false(field in record, field)
+  }
+})
+
+test('a plan with streams reads well', async t => {
+  const relay = ['--indev=unix:a.sock,server', '--outdev=tcp:192.0.2.1:4000', '--vnet-hdr-support']
+  const { stdout } = await tapferry('run', '--dry-run', ...relay, '--hold=100', '--drop=oldest')
+  t.true(stdout.includes(`unix:${process.cwd()}/a.sock (server, vnet_hdr_support=on)`), stdout)
+  t.regex(stdout, /^outdev +tcp:192\.0\.2\.1:4000 \(client, vnet_hdr_support=on\)$/m)
+  t.regex(stdout, /^headers +as received$/m)
+  t.regex(stdout, /^offloads +kept$/m)
+  t.regex(stdout, /^hold +released every 100 ms$/m)
+  t.regex(stdout, /^buffer +16,777,216 bytes, 65,536 frames; when full, the oldest is dropped$/m)
+  t.notRegex(stdout, /^(queue|latency|netns) /m)
+})
+
+test('frames that leave without virtio-net headers leave whole, and the plan says so', async t => {
+  const { stdout } = await tapferry('run', '--dry-run', IN, '--outdev=fd:3')
+  t.regex(stdout, /^outdev +fd:3 \(a socket that is open already\)$/m)
+  t.regex(stdout, /^offloads +completed, as no virtio-net headers are written$/m)
+})

@@ -69,13 +69,31 @@ test('--version --json', async t => {
 })
 
 for (const options of [
-  [],
-  ['--qmp=vm.qmp', '--only-when-stopped', '--queue=all', '--latency=low', '--status=off'],
-  ['--netns=vm1', '--out-netns=/run/netns/vm2'],
-  ['--duration=10s', '--count=5', '--wait', '--stats-interval=1', '--pre-roll=0', '--mark=0xffffffff'],
+  ENDS,
+  [...ENDS, '--qmp=vm.qmp', '--only-when-stopped', '--queue=all', '--latency=low', '--status=off'],
+  [...ENDS, '--netns=vm1', '--out-netns=/run/netns/vm2'],
+  [
+    ...ENDS,
+    '--duration=10s',
+    '--count=5',
+    '--wait',
+    '--stats-interval=1',
+    '--pre-roll=0',
+    '--mark=0xffffffff',
+  ],
+  [...ENDS, '--hold=until-running', '--qmp=vm.qmp', '--buffer=1G', '--buffer-frames=1', '--drop=oldest'],
+  [
+    '--in-netdev=tapA',
+    '--outdev=unix:/run/a',
+    '--vnet-hdr-support',
+    '--vnet-hdr-len=0',
+    '--offloads=complete',
+  ],
+  ['--indev=tcp:[::1]:4000,server', '--out-netdev=tapB', '--out-netns=blue', '--hold=5'],
+  ['--indev=fd:3', '--outdev=fd:3'],
 ]) {
-  test(`a plan: ${options.join(' ') || 'the defaults'}`, async t => {
-    const [plan = {}] = records((await tapferry('run', ...ENDS, '--dry-run', '--json', ...options)).stdout)
+  test(`a plan: ${options.join(' ')}`, async t => {
+    const [plan = {}] = records((await tapferry('run', '--dry-run', '--json', ...options)).stdout)
     t.is(plan['type'], 'plan')
     assertValid(t, 'run', plan)
     assertClosed(t, 'run', plan)

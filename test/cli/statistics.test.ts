@@ -31,6 +31,7 @@ const quiet: Statistics = {
   heldBytes: 0,
   dropped: { gate_closed: 0, output_full: 0, some_new_reason: 0 },
   lostAtOutput: 0,
+  framingErrors: 0,
   inputOutages: 0,
   outputOutages: 0,
   inputOutageMs: 0,
@@ -64,7 +65,7 @@ test('a busy table shows what is not zero, aligned, the most frequent reason fir
     '  captured           12,345  12.3 MB',
     '  forwarded          12,300  12.3 MB',
     '    late                  2  after the gate had closed, before we knew',
-    '  held                    5  500 B, waiting for the gate',
+    '  held                    5  500 B, waiting',
     '  dropped                40',
     '    gate_closed          30  the gate was closed',
     '    some_new_reason      10',
@@ -97,8 +98,68 @@ test('a run that forwarded nothing says why', t => {
   t.regex(why({}) ?? '', /no frames to the guest came in on tapA$/)
   t.regex(why({ gate: 'closed' }) ?? '', /the gate is closed, and nothing came in on tapA$/)
   t.regex(why({ gate: 'closed' }, false) ?? '', /with status=off nothing is captured$/)
-  t.regex(why({ captured: 1, held: 1 }) ?? '', /1 frame held, the gate stayed closed$/)
+  t.regex(why({ captured: 1, held: 1, gate: 'closed' }) ?? '', /1 frame held, the gate stayed closed$/)
   t.regex(why({ captured: 2, dropped: { gate_closed: 2 } }) ?? '', /dropped gate_closed 2$/)
+})
+
+/** From a stream to a stream. */
+const { inNetdev: _, outNetdev: __, ...ends } = quiet
+const relayed: Statistics = {
+  ...ends,
+  indev: 'unix:/run/a.sock',
+  outdev: 'tcp:[::1]:4000',
+  engine: 'stream',
+  captured: 100,
+  capturedBytes: 6000,
+  forwarded: 50,
+  forwardedBytes: 3000,
+  held: 5,
+  heldBytes: 300,
+  dropped: { no_peer: 30, hold_full: 10, output_full: 4, too_long: 1 },
+  framingErrors: 2,
+  inputOutages: 1,
+  inputOutageMs: 1500,
+  outputOutages: 2,
+  outputOutageMs: 200,
+}
+
+test("a relay's table speaks of streams, their peers and their framing errors", t => {
+  t.deepEqual(statisticsTable(relayed, plain), [
+    '  captured        100  6.00 kB',
+    '  forwarded        50  3.00 kB',
+    '  held              5  300 B, waiting',
+    '  dropped          45',
+    '    no_peer        30  outdev had no peer',
+    '    hold_full      10  the buffer was full of frames on hold',
+    "    output_full     4  outdev's peer was too slow: the buffer was full",
+    '    too_long        1  longer than a record may be, 69,632 bytes',
+    '  framing errors    2  connections of unix:/run/a.sock that were closed for them',
+    '  input outages     1  unix:/run/a.sock had no peer for 1.5 s',
+    '  output outages    2  tcp:[::1]:4000 had no peer for 200 ms',
+  ])
+})
+
+test('the regular line of a relay has framing errors, and no loss that only an interface counts', t => {
+  t.is(
+    statisticsLine(relayed),
+    'captured 100, forwarded 50 (3.00 kB), dropped 45 (no_peer 30, hold_full 10, output_full 4, too_long 1), ' +
+      'held 5, framing errors 2, gate open',
+  )
+  t.notRegex(statisticsLine({ ...relayed, framingErrors: 0 }), /framing/)
+})
+
+test('the JSON record names a stream as indev and outdev', t => {
+  const record = JSON.parse(JSON.stringify(statisticsRecord(relayed)))
+  t.like(record, { indev: 'unix:/run/a.sock', outdev: 'tcp:[::1]:4000', engine: 'stream', framing_errors: 2 })
+  t.false('in_netdev' in record || 'out_netdev' in record)
+})
+
+test('a relay that forwarded nothing says why', t => {
+  const idle = { ...relayed, forwarded: 0, dropped: {} }
+  const why = (change: Partial<Statistics>) => nothingForwarded({ ...idle, ...change }, plan)
+  t.regex(why({ held: 0 }) ?? '', /no frames came in on unix:\/run\/a\.sock$/)
+  t.regex(why({ held: 2 }) ?? '', /2 frames held, and not released$/)
+  t.regex(why({ dropped: { no_peer: 5 } }) ?? '', /dropped no_peer 5$/)
 })
 
 test('every code has its documented exit status', t => {
@@ -106,9 +167,14 @@ test('every code has its documented exit status', t => {
     ADDON_MISSING: 1,
     SYSTEM: 1,
     INTERNAL: 1,
+    STREAM_IN_USE: 1,
+    STREAM_UNREACHABLE: 1,
+    STREAM_INVALID: 1,
+    STREAM_CLOSED: 1,
     USAGE: 2,
     INVALID_OPTIONS: 2,
     MONITOR_ADDRESS_INVALID: 2,
+    STREAM_ADDRESS_INVALID: 2,
     PERMISSION: 3,
     MONITOR_PERMISSION: 3,
     MONITOR_NOT_FOUND: 4,

@@ -1,7 +1,11 @@
 import test from 'ava'
 import { records, tapferry } from '../support/cli.ts'
 
-const ENDS = ['--in-netdev=tapA', '--out-netdev=tapB']
+const IN = '--in-netdev=tapA'
+const OUT = '--out-netdev=tapB'
+const ENDS = [IN, OUT]
+const INDEV = '--indev=unix:/run/a.sock'
+const OUTDEV = '--outdev=unix:/run/b.sock'
 
 /** A wrong command line, the line it must print, and the next step that must follow. */
 type Wrong = readonly [args: readonly string[], message: RegExp, hint?: RegExp]
@@ -93,12 +97,80 @@ const wrong: readonly Wrong[] = [
     /leave one of them out/,
   ],
   [['run', ...ENDS, '-q', '-v'], /^--quiet and --verbose contradict each other$/, /leave one of them out/],
-  ...['--config=f', '--indev=c0', '--outdev=c0', '--vnet-hdr-support', '--engine=ring'].map(
+  ...['--config=f', '--engine=ring'].map(
     flag => [['run', ...ENDS, flag], /^unknown option --/] satisfies Wrong,
   ),
 ]
 
-for (const [args, message, hint] of wrong) {
+/** The same for streams, holds and buffers. */
+const wrongStreams: readonly Wrong[] = [
+  [['run', INDEV], /^--out-netdev is missing, or --outdev/],
+  [['run', ...ENDS, INDEV], /^--in-netdev and --indev contradict each other/, /leave one of them out/],
+  [['run', ...ENDS, OUTDEV], /^--out-netdev and --outdev contradict each other/, /leave one of them out/],
+  ...['unix:/run/a.sock', 'unix:/run/../run/a.sock,server', 'unix:/run/a.sock,vnet-hdr-support'].map(
+    address =>
+      [
+        ['run', INDEV, `--outdev=${address}`],
+        /^'indev' and 'outdev' could not be same: both are unix:\/run\/a\.sock$/,
+        /its own socket/,
+      ] satisfies Wrong,
+  ),
+  [['run', '--indev=tcp:h:1', '--outdev=tcp:h:1'], /^'indev' and 'outdev' could not be same/],
+  [['run', INDEV, OUT, '--queue=tx'], /^--queue is for --in-netdev/, /queue of the filter/],
+  [['run', INDEV, OUT, '--latency=low'], /^--latency is for --in-netdev/, /leave it out/],
+  [['run', INDEV, OUTDEV, '--netns=vm1'], /^--netns is for interfaces/, /ip netns exec/],
+  [['run', IN, OUTDEV, '--out-netns=vm1'], /^--out-netns is for --out-netdev/],
+  [['run', ...ENDS, '--vnet-hdr-support'], /^--vnet-hdr-support needs --indev or --outdev/],
+  [['run', ...ENDS, '--insecure'], /^--insecure needs --indev or --outdev/],
+  [['run', INDEV, OUT, '--vnet-hdr-len=12'], /^--vnet-hdr-len needs --outdev/, /--outdev/],
+  [['run', INDEV, OUT, '--offloads=keep'], /^--offloads needs --outdev/, /--outdev/],
+  [
+    ['run', IN, OUTDEV, '--vnet-hdr-len=12'],
+    /^--vnet-hdr-len needs --vnet-hdr-support/,
+    /add --vnet-hdr-support/,
+  ],
+  [
+    ['run', IN, `${OUTDEV},vnet-hdr-support=off`, '--vnet-hdr-support', '--vnet-hdr-len=12'],
+    /^--vnet-hdr-len needs --vnet-hdr-support/,
+  ],
+  [['run', IN, OUTDEV, '--vnet-hdr-len=11'], /invalid value '11', should be '0', '10' or '12'$/],
+  [['run', IN, OUTDEV, '--offloads=drop'], /invalid value 'drop', should be 'keep' or 'complete'$/],
+  ...['tcp::4000', 'tcp:0.0.0.0:4000', 'tcp:192.0.2.1:4000', 'tcp:[::]:4000', 'tcp:example.org:4000'].map(
+    address =>
+      [
+        ['run', `--indev=${address},server`, OUT],
+        /^--indev: tcp:.* would let other hosts connect, without encryption or a password$/,
+        /--insecure$/,
+      ] satisfies Wrong,
+  ),
+  ...['0', '0ms', '3600001', '1s', 'running', '-1', ''].map(
+    value =>
+      [
+        ['run', ...ENDS, `--hold=${value}`],
+        /^--hold: invalid value '.*', should be 'until-running', or milliseconds from 1 to 3600000/,
+      ] satisfies Wrong,
+  ),
+  [['run', ...ENDS, '--hold=until-running'], /^--hold=until-running needs --qmp/, /--qmp/],
+  [
+    ['run', ...ENDS, '--hold=until-running', '--qmp=q', '--enable-when-stopped=off'],
+    /^--hold=until-running and --enable-when-stopped=off contradict each other/,
+    /leave one of them out/,
+  ],
+  ...['0', '131071', '127k', '4G', '4294967296', '1.5M', '16MB', '-1', 'M', ''].map(
+    value =>
+      [
+        ['run', ...ENDS, `--buffer=${value}`],
+        /^--buffer: invalid value '.*', should be a size from '128k' to '4095M', such as '16M'$/,
+      ] satisfies Wrong,
+  ),
+  ...['0', '16777217', 'many'].map(
+    value =>
+      [['run', ...ENDS, `--buffer-frames=${value}`], /^--buffer-frames: invalid value/] satisfies Wrong,
+  ),
+  [['run', ...ENDS, '--drop=random'], /invalid value 'random', should be 'newest' or 'oldest'$/],
+]
+
+for (const [args, message, hint] of [...wrong, ...wrongStreams]) {
   test(`wrong usage says so in one line and ends with 2: tapferry ${args.join(' ')}`, async t => {
     const { status, stdout, stderr } = await tapferry(...args)
     t.is(status, 2)

@@ -20,6 +20,11 @@ const OPTIONS: RedirectorOptions = {
   running: true,
   preRollMs: 50,
   preRollBytes: 1 << 24,
+  completeOffloads: false,
+  holdUntilRunning: false,
+  bufferBytes: 1 << 24,
+  bufferFrames: 65_536,
+  dropOldest: false,
   mark: 0x3074,
   wait: false,
 }

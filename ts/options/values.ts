@@ -80,13 +80,17 @@ export function duration({ zero }: { zero: boolean }): ValueParser<number> {
   }
 }
 
-/** Whole milliseconds: `50`, `50ms` or `0`. */
-export function milliseconds(maximum: number): ValueParser<number> {
+/** Whole milliseconds: `50`, `50ms` or, where it is not below the minimum, `0`. */
+export function milliseconds(
+  maximum: number,
+  { minimum = 0, expected }: { minimum?: number; expected?: string } = {},
+): ValueParser<number> {
   return (text, flag) => {
     const match = /^(\d{1,9})(?:ms)?$/.exec(text)
     const value = match ? Number(match[1]) : Number.NaN
-    if (value <= maximum) return value
-    throw invalidValue(flag, text, `milliseconds from 0 to ${maximum}, such as '50' or '50ms'`)
+    if (value >= minimum && value <= maximum) return value
+    const range = `milliseconds from ${minimum} to ${maximum}, such as '50' or '50ms'`
+    throw invalidValue(flag, text, expected ?? range)
   }
 }
 
@@ -95,6 +99,19 @@ export function integer(minimum: number, maximum: number, expected: string): Val
   return (text, flag) => {
     const value = /^(\d{1,16}|0[xX][0-9a-fA-F]{1,13})$/.test(text) ? Number(text) : Number.NaN
     if (value >= minimum && value <= maximum) return value
+    throw invalidValue(flag, text, expected)
+  }
+}
+
+const SIZE_UNITS = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 } as const
+
+/** Bytes: a bare number, or one with the unit k, M or G, of 1024 each. */
+export function byteSize(minimum: number, maximum: number, expected: string): ValueParser<number> {
+  return (text, flag) => {
+    const [, digits = '', unit = ''] = /^(\d{1,10})([kKmMgG]?)$/.exec(text) ?? []
+    const scale = SIZE_UNITS[unit.toLowerCase() as keyof typeof SIZE_UNITS]
+    const bytes = digits === '' ? Number.NaN : Number(digits) * scale
+    if (bytes >= minimum && bytes <= maximum) return bytes
     throw invalidValue(flag, text, expected)
   }
 }

@@ -1,11 +1,16 @@
 /** Numbers, times and words as people and programs read them. Pure. */
 
 import type { Queue } from '../binding.ts'
+import type { Hold } from '../run/buffer-options.ts'
 
 export const QUEUE_IN_WORDS: Record<Queue, string> = {
   tx: 'frames to the guest',
   rx: 'frames from the guest',
   all: 'frames to and from the guest',
+}
+
+export function holdInWords(hold: Hold): string {
+  return hold === 'until-running' ? 'held until the VM runs' : `released every ${hold} ms`
 }
 
 /** `1,234,567` */

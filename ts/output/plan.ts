@@ -1,8 +1,11 @@
 /** What `--dry-run` prints. */
 
 import type { ChalkInstance } from 'chalk'
+import type { PlannedEnd } from '../run/ends.ts'
 import type { RunPlan } from '../run/plan.ts'
-import { formatCount, formatDuration, QUEUE_IN_WORDS } from './format.ts'
+import { DEFAULT_VNET_HDR_LEN } from '../run/stream-options.ts'
+import { formatStreamAddress } from '../stream/address.ts'
+import { formatCount, formatDuration, holdInWords, QUEUE_IN_WORDS } from './format.ts'
 import type { RecordFields } from './printer.ts'
 
 const GATE_IN_WORDS: Record<RunPlan['whenStopped'], string> = {
@@ -11,16 +14,24 @@ const GATE_IN_WORDS: Record<RunPlan['whenStopped'], string> = {
   only: 'open only while the VM is stopped',
 }
 
+type Row = [name: string, value: string]
+
 export function planLines(plan: RunPlan, colors: ChalkInstance): string {
-  const rows: [string, string][] = [
-    ['in_netdev', plan.inNetdev],
-    ['out_netdev', plan.outNetdev],
+  const { input, output } = plan
+  const rows: Row[] = [
+    ...endRows('in', input),
+    ...endRows('out', output),
     ...netnsRows(plan),
-    ['queue', `${plan.queue}: ${QUEUE_IN_WORDS[plan.queue]}`],
+    ...(input.kind === 'netdev'
+      ? [['queue', `${plan.queue}: ${QUEUE_IN_WORDS[plan.queue]}`] satisfies Row]
+      : []),
+    ...headerRows(plan),
     ['monitor', plan.monitor ?? 'none, the VM counts as running'],
     ['gate', plan.status ? GATE_IN_WORDS[plan.whenStopped] : 'closed (status=off)'],
     ['pre-roll', plan.preRollMs === 0 ? 'none' : `${plan.preRollMs} ms`],
-    ['latency', plan.latency],
+    ['hold', plan.hold === undefined ? 'none' : holdInWords(plan.hold)],
+    ['buffer', bufferInWords(plan)],
+    ...(input.kind === 'netdev' ? [['latency', plan.latency] satisfies Row] : []),
     ['mark', `0x${plan.mark.toString(16)}`],
     ['wait', plan.wait ? 'for whatever is missing' : 'no, fail if something is missing'],
     ['end', endInWords(plan)],
@@ -33,9 +44,34 @@ export function planLines(plan: RunPlan, colors: ChalkInstance): string {
   return rows.map(([name, value]) => `${colors.bold(name.padEnd(width))}  ${value}\n`).join('')
 }
 
-function netnsRows({ inNetns, outNetns }: RunPlan): [string, string][] {
-  if (inNetns === outNetns) return inNetns === undefined ? [] : [['netns', inNetns]]
-  return [['netns', `${inNetns ?? 'own'} -> ${outNetns}`]]
+function endRows(side: 'in' | 'out', end: PlannedEnd): Row[] {
+  if (end.kind === 'netdev') return [[`${side}_netdev`, end.name]]
+  const role = end.address.kind === 'fd' ? 'a socket that is open already' : end.server ? 'server' : 'client'
+  const headers = end.vnetHdrSupport ? ', vnet_hdr_support=on' : ''
+  return [[`${side}dev`, `${formatStreamAddress(end.address)} (${role}${headers})`]]
+}
+
+function netnsRows({ input, output }: RunPlan): Row[] {
+  const named = [input, output].filter(end => end.kind === 'netdev').map(({ netns }) => netns)
+  if (named.every(netns => netns === undefined)) return []
+  return [['netns', [...new Set(named.map(netns => netns ?? 'own'))].join(' -> ')]]
+}
+
+/** How virtio-net headers leave through outdev. */
+function headerRows({ input, output, vnetHdrLength, completeOffloads }: RunPlan): Row[] {
+  if (output.kind !== 'stream') return []
+  if (!output.vnetHdrSupport) return [['offloads', 'completed, as no virtio-net headers are written']]
+  const asReceived = input.kind === 'stream' && vnetHdrLength === undefined
+  const length = asReceived ? 'as received' : `${vnetHdrLength ?? DEFAULT_VNET_HDR_LEN} bytes`
+  return [
+    ['headers', length],
+    ['offloads', completeOffloads ? 'completed' : 'kept'],
+  ]
+}
+
+function bufferInWords({ bufferBytes, bufferFrames, dropOldest }: RunPlan): string {
+  const bounds = `${formatCount(bufferBytes)} bytes, ${formatCount(bufferFrames)} frames`
+  return `${bounds}; when full, the ${dropOldest ? 'oldest' : 'newest'} is dropped`
 }
 
 function endInWords(plan: RunPlan): string {
@@ -48,22 +84,38 @@ function endInWords(plan: RunPlan): string {
 }
 
 export function planRecord(plan: RunPlan): RecordFields {
+  const { input, output, hold } = plan
+  const captures = input.kind === 'netdev'
   return {
-    in_netdev: plan.inNetdev,
-    out_netdev: plan.outNetdev,
-    in_netns: plan.inNetns,
-    out_netns: plan.outNetns,
-    queue: plan.queue,
+    ...endFields('in', input),
+    ...endFields('out', output),
+    queue: captures ? plan.queue : undefined,
+    vnet_hdr_len: plan.vnetHdrLength,
+    offloads: output.kind === 'stream' ? (plan.completeOffloads ? 'complete' : 'keep') : undefined,
     qmp: plan.monitor,
     status: plan.status ? 'on' : 'off',
     when_stopped: plan.whenStopped,
     pre_roll_ms: plan.preRollMs,
     pre_roll_bytes: plan.preRollBytes,
-    latency: plan.latency,
+    hold_ms: typeof hold === 'number' ? hold : undefined,
+    hold_until_running: hold === 'until-running',
+    buffer_bytes: plan.bufferBytes,
+    buffer_frames: plan.bufferFrames,
+    drop: plan.dropOldest ? 'oldest' : 'newest',
+    latency: captures ? plan.latency : undefined,
     mark: plan.mark,
     wait: plan.wait,
     duration_ms: plan.durationMs,
     count: plan.count,
     stats_interval_ms: plan.statsIntervalMs,
+  }
+}
+
+function endFields(side: 'in' | 'out', end: PlannedEnd): RecordFields {
+  if (end.kind === 'netdev') return { [`${side}_netdev`]: end.name, [`${side}_netns`]: end.netns }
+  return {
+    [`${side}dev`]: formatStreamAddress(end.address),
+    [`${side}dev_server`]: end.server,
+    [`${side}dev_vnet_hdr_support`]: end.vnetHdrSupport,
   }
 }

@@ -13,17 +13,30 @@ import type { RecordFields } from './printer.ts'
 const REASONS_IN_WORDS: Readonly<Record<string, string>> = {
   gate_closed: 'the gate was closed',
   pre_roll_full: 'the pre-roll was full',
+  hold_full: 'the buffer was full of frames on hold',
   ring_full: 'the capture ring was full: we were too slow',
   too_long: "longer than out_netdev's MTU",
   output_down: 'out_netdev was down',
   output_missing: 'out_netdev was missing',
   output_full: "out_netdev's queue was full",
+  no_peer: 'outdev had no peer',
   truncated: 'cut by the kernel',
   malformed: 'headers that make no sense',
   unsupported_offload: 'offloads that out_netdev cannot be told of',
   refused: 'refused by the kernel',
   count_reached: 'beyond --count',
-  stopped: 'still waiting for out_netdev at the end',
+  stopped: 'still waiting for the output at the end',
+}
+
+/** Those that mean something else where frames go to a stream. */
+const REASONS_OF_OUTDEV: Readonly<Record<string, string>> = {
+  too_long: 'longer than a record may be, 69,632 bytes',
+  output_full: "outdev's peer was too slow: the buffer was full",
+  unsupported_offload: 'offloads that outdev cannot be told of',
+}
+
+function reasonInWords(reason: string, { outdev }: Statistics): string {
+  return (outdev === undefined ? undefined : REASONS_OF_OUTDEV[reason]) ?? REASONS_IN_WORDS[reason] ?? ''
 }
 
 /** The reasons that dropped frames, most frames first. */
@@ -45,7 +58,9 @@ export function statisticsLine(statistics: Statistics): string {
     `forwarded ${formatCount(statistics.forwarded)} (${formatBytes(statistics.forwardedBytes)})`,
     `dropped ${formatCount(droppedFrames(statistics))}${reasons.length > 0 ? ` (${reasons.join(', ')})` : ''}`,
     ...(statistics.held > 0 ? [`held ${formatCount(statistics.held)}`] : []),
-    `lost at output ${formatCount(statistics.lostAtOutput)}`,
+    ...(statistics.framingErrors > 0 ? [`framing errors ${formatCount(statistics.framingErrors)}`] : []),
+    // Only an interface counts what it loses.
+    ...(statistics.outNetdev === undefined ? [] : [`lost at output ${formatCount(statistics.lostAtOutput)}`]),
     `gate ${statistics.gate}`,
   ]
   return parts.join(', ')
@@ -55,20 +70,31 @@ type Row = readonly [name: string, frames: string, rest: string]
 
 /** The table behind SIGUSR1 and the summary, a line each; what is zero and says nothing is left out. */
 export function statisticsTable(statistics: Statistics, colors: ChalkInstance): string[] {
-  const { held, forwardedLate, lostAtOutput } = statistics
+  const { held, forwardedLate, lostAtOutput, framingErrors } = statistics
   const dropped = droppedFrames(statistics)
   const rows: Row[] = [
     ['captured', formatCount(statistics.captured), formatBytes(statistics.capturedBytes)],
     ['forwarded', formatCount(statistics.forwarded), formatBytes(statistics.forwardedBytes)],
     ...optionalRow(forwardedLate, '  late', 'after the gate had closed, before we knew'),
-    ...optionalRow(held, 'held', `${formatBytes(statistics.heldBytes)}, waiting for the gate`),
+    ...optionalRow(held, 'held', `${formatBytes(statistics.heldBytes)}, waiting`),
     ['dropped', formatCount(dropped), ''],
     ...dropReasons(statistics).map(
-      ([reason, frames]): Row => [`  ${reason}`, formatCount(frames), REASONS_IN_WORDS[reason] ?? ''],
+      ([reason, frames]): Row => [`  ${reason}`, formatCount(frames), reasonInWords(reason, statistics)],
     ),
     ...optionalRow(lostAtOutput, 'lost at output', `tx_dropped of ${statistics.outNetdev}, by all senders`),
-    ...outageRow('input outages', statistics.inputOutages, statistics.inputOutageMs, statistics.inNetdev),
-    ...outageRow('output outages', statistics.outputOutages, statistics.outputOutageMs, statistics.outNetdev),
+    ...optionalRow(
+      framingErrors,
+      'framing errors',
+      `connections of ${statistics.indev} that were closed for them`,
+    ),
+    ...outageRow('input outages', statistics.inputOutages, statistics.inputOutageMs, {
+      netdev: statistics.inNetdev,
+      stream: statistics.indev,
+    }),
+    ...outageRow('output outages', statistics.outputOutages, statistics.outputOutageMs, {
+      netdev: statistics.outNetdev,
+      stream: statistics.outdev,
+    }),
     ...optionalRow(statistics.eventsLost, 'events lost', 'not told, because too many came at once'),
   ]
   const nameWidth = Math.max(...rows.map(([name]) => name.length))
@@ -84,12 +110,15 @@ function optionalRow(count: number, name: string, rest: string): Row[] {
   return count > 0 ? [[name, formatCount(count), rest]] : []
 }
 
-function outageRow(name: string, count: number, milliseconds: number, netdev: string): Row[] {
-  return optionalRow(
-    count,
-    name,
-    `${netdev} was down, missing or without a carrier for ${formatDuration(milliseconds)}`,
-  )
+function outageRow(
+  name: string,
+  count: number,
+  milliseconds: number,
+  { netdev, stream }: { netdev: string | undefined; stream: string | undefined },
+): Row[] {
+  const what =
+    netdev === undefined ? `${stream} had no peer` : `${netdev} was down, missing or without a carrier`
+  return optionalRow(count, name, `${what} for ${formatDuration(milliseconds)}`)
 }
 
 /** Why a run that forwarded nothing did so; undefined if it did forward. */
@@ -98,12 +127,15 @@ export function nothingForwarded(statistics: Statistics, plan: RunPlan): string 
   const reasons = dropReasons(statistics).map(([reason, frames]) => `${reason} ${formatCount(frames)}`)
   if (reasons.length > 0) return `nothing was forwarded: dropped ${reasons.join(', ')}`
   if (!plan.status) return 'nothing was forwarded: with status=off nothing is captured'
-  if (statistics.held > 0)
-    return `nothing was forwarded: ${formatFrames(statistics.held)} held, the gate stayed closed`
-  const { inNetdev, gate } = statistics
-  if (gate === 'closed')
-    return `nothing was forwarded: the gate is closed, and nothing came in on ${inNetdev}`
-  return `nothing was forwarded: no ${QUEUE_IN_WORDS[plan.queue]} came in on ${inNetdev}`
+  const { inNetdev, indev, gate } = statistics
+  if (statistics.held > 0) {
+    const why = gate === 'closed' ? 'the gate stayed closed' : 'and not released'
+    return `nothing was forwarded: ${formatFrames(statistics.held)} held, ${why}`
+  }
+  const input = inNetdev ?? indev
+  if (gate === 'closed') return `nothing was forwarded: the gate is closed, and nothing came in on ${input}`
+  const frames = inNetdev === undefined ? 'frames' : QUEUE_IN_WORDS[plan.queue]
+  return `nothing was forwarded: no ${frames} came in on ${input}`
 }
 
 /** What an interface took and did not deliver, which reads like success otherwise; undefined if nothing. */
@@ -115,12 +147,16 @@ export function lostAtOutput({ lostAtOutput: lost, outNetdev }: Statistics): str
   )
 }
 
+/** The ends, for JSON: interfaces by their names, streams by their addresses. */
+export function endFields({ inNetdev, indev, outNetdev, outdev }: Statistics): RecordFields {
+  return { in_netdev: inNetdev, indev, out_netdev: outNetdev, outdev }
+}
+
 /** For JSON: flat, every counter present. */
 export function statisticsRecord(statistics: Statistics): RecordFields {
   const byReason = Object.entries(statistics.dropped).map(([reason, frames]) => [`dropped_${reason}`, frames])
   return {
-    in_netdev: statistics.inNetdev,
-    out_netdev: statistics.outNetdev,
+    ...endFields(statistics),
     gate: statistics.gate,
     status: statistics.status ? 'on' : 'off',
     running: statistics.running,
@@ -135,6 +171,7 @@ export function statisticsRecord(statistics: Statistics): RecordFields {
     dropped: droppedFrames(statistics),
     ...Object.fromEntries(byReason),
     lost_at_output: statistics.lostAtOutput,
+    framing_errors: statistics.framingErrors,
     input_outages: statistics.inputOutages,
     input_outage_ms: statistics.inputOutageMs,
     output_outages: statistics.outputOutages,

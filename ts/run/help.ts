@@ -5,8 +5,8 @@ import { runOptions } from './options.ts'
 
 export const runHelp: CommandHelp = {
   name: 'run',
-  summary: "Copy a VM's frames to another interface while the gate is open.",
-  usage: 'tapferry run --in-netdev=NETDEV --out-netdev=NETDEV [options]',
+  summary: "Copy a VM's frames from and to interfaces and streams, gated.",
+  usage: 'tapferry run --in-netdev=NAME|--indev=ADDR --out-netdev=NAME|--outdev=ADDR',
   examples: [
     [
       "what the host sends to tapA's guest goes to tapB's guest as well",
@@ -27,6 +27,22 @@ export const runHelp: CommandHelp = {
     [
       'from boot: wait for the VM, its monitor and its interfaces',
       'tapferry run --in-netdev hn0 --out-netdev tapB --qmp localhost:4444 --wait',
+    ],
+    [
+      'into QEMU: to the indev of a filter-redirector, headers and all',
+      'tapferry run --in-netdev tapA --outdev unix:/run/c0 --vnet-hdr-support',
+    ],
+    [
+      "out of QEMU: a filter-mirror's outdev connects here",
+      'tapferry run --indev unix:/run/mirror,server --out-netdev m0',
+    ],
+    [
+      'a relay: from a QEMU on this host to a peer on another',
+      'tapferry run --indev unix:/run/c0 --outdev tcp:192.0.2.1:4000',
+    ],
+    [
+      'into a VM that is still to run: keep frames until it does',
+      'tapferry run --indev unix:/run/c0 --out-netdev hn0 --qmp qmp0 --hold=until-running',
     ],
   ],
   options: runOptions,

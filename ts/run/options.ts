@@ -1,4 +1,7 @@
-/** The options of `tapferry run`: the one table behind its parser and its help. */
+/**
+ * The options of `tapferry run`: the one table behind its parser and its help. Those of streams and of the buffer
+ * are in files of their own.
+ */
 
 import { flag, type OptionValues, option } from '../options/option.ts'
 import {
@@ -10,6 +13,8 @@ import {
   OUTPUT,
 } from '../options/shared.ts'
 import { choice, duration, integer, milliseconds, netfilterStatus, onOff } from '../options/values.ts'
+import { bufferOptions } from './buffer-options.ts'
+import { streamOptions } from './stream-options.ts'
 
 export const DEFAULT_PRE_ROLL_MS = 50
 export const DEFAULT_MARK = 0x3074
@@ -35,6 +40,7 @@ export const runOptions = {
     ],
     parse: choice('tx', 'rx', 'all'),
   }),
+  ...streamOptions,
   qmp: option({
     flags: '--qmp',
     value: 'PATH|HOST:PORT',
@@ -88,6 +94,7 @@ export const runOptions = {
     ],
     parse: milliseconds(MAX_PRE_ROLL_MS),
   }),
+  ...bufferOptions,
   latency: option({
     flags: '--latency',
     value: 'balanced|low',
@@ -116,7 +123,10 @@ export const runOptions = {
     flags: '--wait',
     group: END,
     brief: 'wait for what is missing, do not fail',
-    help: ['Wait for interfaces, netdev ids and the monitor instead of failing.'],
+    help: [
+      'Wait for interfaces, netdev ids, the monitor and the peers of streams that',
+      'are connected to, instead of failing.',
+    ],
   }),
   duration: option({
     flags: '--duration',

@@ -4,25 +4,32 @@
 
 import type { Latency, Queue, WhenStopped } from '../binding.ts'
 import { usageError } from '../options/values.ts'
+import { DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_FRAMES, type Hold } from './buffer-options.ts'
+import { checkEnds, type PlannedEnd, planInput, planOutput } from './ends.ts'
 import { DEFAULT_MARK, DEFAULT_PRE_ROLL_MS, type RunOptions } from './options.ts'
 
 /** Bounds the memory of the pre-roll, whatever the frame rate. */
 const PRE_ROLL_BYTES = 16 * 1024 * 1024
 
 export interface RunPlan {
-  /** As given: host interface names or netdev ids of QEMU. */
-  inNetdev: string
-  outNetdev: string
-  /** The network namespaces of interfaces that are given by name: a name, a path or a process's number. */
-  inNetns: string | undefined
-  outNetns: string | undefined
+  input: PlannedEnd
+  output: PlannedEnd
+  /** Of in_netdev; means nothing to a stream. */
   queue: Queue
+  latency: Latency
+  /** Of outdev; undefined: the default, or from indev what came in. */
+  vnetHdrLength: number | undefined
+  completeOffloads: boolean
   monitor: string | undefined
   status: boolean
   whenStopped: WhenStopped
   preRollMs: number
   preRollBytes: number
-  latency: Latency
+  /** Undefined: frames are not held. */
+  hold: Hold | undefined
+  bufferBytes: number
+  bufferFrames: number
+  dropOldest: boolean
   mark: number
   wait: boolean
   /** Milliseconds; undefined: until stopped. */
@@ -52,27 +59,54 @@ export function planWhenStopped(
   return 'only'
 }
 
+/** The same with a hold: what shall be kept until the VM runs must pass the gate before. */
+function planWhenHeld(options: RunOptions): WhenStopped {
+  if (options.hold !== 'until-running' || options.onlyWhenStopped) return planWhenStopped(options)
+  if (options.enableWhenStopped === false) {
+    throw usageError(
+      '--hold=until-running and --enable-when-stopped=off contradict each other: no frame would ever be held',
+      'leave one of them out',
+    )
+  }
+  return 'on'
+}
+
 /** Checks what only the options together can tell, and fills in the defaults. Throws usage errors. */
 export function planRun(options: RunOptions): RunPlan {
-  const { inNetdev, outNetdev } = options
-  const example = 'for example: tapferry run --in-netdev tapA --out-netdev tapB'
-  if (inNetdev === undefined) throw usageError('--in-netdev is missing: nothing to capture from', example)
-  if (outNetdev === undefined) throw usageError('--out-netdev is missing: nothing to inject into', example)
+  const input = planInput(options)
+  const output = planOutput(options)
+  checkEnds(input, output, options)
+  if (options.vnetHdrLen !== undefined && output.kind === 'stream' && !output.vnetHdrSupport) {
+    throw usageError(
+      '--vnet-hdr-len needs --vnet-hdr-support: without it, outdev has no virtio-net headers',
+      'add --vnet-hdr-support, if the peer has it on, too',
+    )
+  }
+  if (options.hold === 'until-running' && options.qmp === undefined) {
+    throw usageError(
+      '--hold=until-running needs --qmp: without a monitor the VM counts as running and nothing is held',
+      "add the VM's monitor, for example: --qmp /run/vm.qmp",
+    )
+  }
   if (options.quiet && options.verbose) {
     throw usageError('--quiet and --verbose contradict each other', 'leave one of them out')
   }
   return {
-    inNetdev,
-    outNetdev,
-    inNetns: options.netns,
-    outNetns: options.outNetns ?? options.netns,
+    input,
+    output,
     queue: options.queue ?? 'tx',
+    latency: options.latency ?? 'balanced',
+    vnetHdrLength: options.vnetHdrLen,
+    completeOffloads: options.offloads === 'complete',
     monitor: options.qmp,
     status: options.status ?? true,
-    whenStopped: planWhenStopped(options),
+    whenStopped: planWhenHeld(options),
     preRollMs: options.preRoll ?? DEFAULT_PRE_ROLL_MS,
     preRollBytes: PRE_ROLL_BYTES,
-    latency: options.latency ?? 'balanced',
+    hold: options.hold,
+    bufferBytes: options.buffer ?? DEFAULT_BUFFER_BYTES,
+    bufferFrames: options.bufferFrames ?? DEFAULT_BUFFER_FRAMES,
+    dropOldest: options.drop === 'oldest',
     mark: options.mark ?? DEFAULT_MARK,
     wait: options.wait ?? false,
     durationMs: options.duration,

@@ -57,6 +57,14 @@ export function parseQemuCommandLine(args: readonly string[]): QemuCommandLine {
   }
 }
 
+/** The path that a `-chardev socket` was given; undefined for one without, or that was plugged in later. */
+export function chardevPath(args: readonly string[], id: string): string | undefined {
+  const chardevs = optionsOf(args).filter(([name]) => name === 'chardev')
+  return chardevs.map(([, value]) => properties(value, 'backend')).find(chardev => chardev['id'] === id)?.[
+    'path'
+  ]
+}
+
 function nicOption(device: Properties): NetClient {
   const { driver: model = '', mac } = device
   return { id: nicId(device), type: 'nic', queues: 1, model, ...(mac === undefined ? {} : { mac }) }

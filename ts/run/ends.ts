@@ -1,0 +1,132 @@
+/** The two ends of a plan: options -> what frames are taken from and where they go. Pure. */
+
+import { usageError } from '../options/values.ts'
+import { formatStreamAddress, isLoopback, type StreamAddress, type StreamEnd } from '../stream/address.ts'
+import type { RunOptions } from './options.ts'
+
+export interface NetdevEnd {
+  kind: 'netdev'
+  /** As given: a host interface's name or a netdev id of QEMU. */
+  name: string
+  /** The network namespace of an interface that is given by name: a name, a path or a process's number. */
+  netns: string | undefined
+}
+
+export interface StreamPlan {
+  kind: 'stream'
+  address: StreamAddress
+  server: boolean
+  vnetHdrSupport: boolean
+}
+
+export type PlannedEnd = NetdevEnd | StreamPlan
+
+const EXAMPLE = 'for example: tapferry run --in-netdev tapA --out-netdev tapB'
+
+export function planInput(options: RunOptions): PlannedEnd {
+  const { inNetdev, indev, netns } = options
+  if (inNetdev !== undefined && indev !== undefined) {
+    throw usageError(
+      '--in-netdev and --indev contradict each other: there is one input',
+      'leave one of them out',
+    )
+  }
+  if (inNetdev !== undefined) return { kind: 'netdev', name: inNetdev, netns }
+  if (indev === undefined) {
+    throw usageError('--in-netdev is missing, or --indev: nothing to take frames from', EXAMPLE)
+  }
+  refuseCaptureOptions(options)
+  return planStream(indev, '--indev', options)
+}
+
+export function planOutput(options: RunOptions): PlannedEnd {
+  const { outNetdev, outdev, netns, outNetns } = options
+  if (outNetdev !== undefined && outdev !== undefined) {
+    throw usageError(
+      '--out-netdev and --outdev contradict each other: there is one output',
+      'leave one of them out, and start one tapferry for each output',
+    )
+  }
+  if (outdev === undefined) {
+    refuseOutdevOptions(options)
+    if (outNetdev !== undefined) return { kind: 'netdev', name: outNetdev, netns: outNetns ?? netns }
+    throw usageError('--out-netdev is missing, or --outdev: nothing to send frames to', EXAMPLE)
+  }
+  if (outNetns !== undefined) {
+    throw usageError(
+      '--out-netns is for --out-netdev, and a stream is in no network namespace',
+      'leave it out',
+    )
+  }
+  return planStream(outdev, '--outdev', options)
+}
+
+/** What only both ends together can tell. */
+export function checkEnds(input: PlannedEnd, output: PlannedEnd, options: RunOptions): void {
+  const streams = [input, output].filter(end => end.kind === 'stream')
+  if (streams.length === 0) refuseStreamOptions(options)
+  if (streams.length === 2 && options.netns !== undefined) {
+    throw usageError(
+      '--netns is for interfaces, and both ends are streams',
+      'leave it out, or start tapferry in that namespace: ip netns exec NAME tapferry run ...',
+    )
+  }
+  if (input.kind !== 'stream' || output.kind !== 'stream' || input.address.kind === 'fd') return
+  // One descriptor has two directions; one socket path or port would be a loop.
+  const [indev, outdev] = [input, output].map(({ address }) => formatStreamAddress(address))
+  if (indev === outdev) {
+    throw usageError(
+      `'indev' and 'outdev' could not be same: both are ${indev}`,
+      'give each its own socket; frames would come straight back',
+    )
+  }
+}
+
+function planStream(
+  { address, server, vnetHdrSupport }: StreamEnd,
+  flag: string,
+  options: RunOptions,
+): StreamPlan {
+  if (server && address.kind === 'tcp' && !isLoopback(address.host) && !options.insecure) {
+    throw usageError(
+      `${flag}: ${formatStreamAddress(address)} would let other hosts connect, without encryption or a password`,
+      'listen on tcp:localhost:PORT and let ssh carry it, or allow it: --insecure',
+    )
+  }
+  return {
+    kind: 'stream',
+    address,
+    server,
+    vnetHdrSupport: vnetHdrSupport ?? options.vnetHdrSupport ?? false,
+  }
+}
+
+/** A stream has no directions and is not captured from. */
+function refuseCaptureOptions({ queue, latency }: RunOptions): void {
+  if (queue !== undefined) {
+    throw usageError(
+      '--queue is for --in-netdev: a stream carries what its sender chose',
+      'leave it out, and set the queue of the filter that sends',
+    )
+  }
+  if (latency !== undefined) {
+    throw usageError('--latency is for --in-netdev: frames of a stream pass at once', 'leave it out')
+  }
+}
+
+function refuseOutdevOptions({ vnetHdrLen, offloads }: RunOptions): void {
+  const given =
+    vnetHdrLen !== undefined ? '--vnet-hdr-len' : offloads !== undefined ? '--offloads' : undefined
+  if (given === undefined) return
+  throw usageError(
+    `${given} needs --outdev: an interface is given what it can take`,
+    'leave it out, or write to a stream: --outdev unix:PATH',
+  )
+}
+
+function refuseStreamOptions({ vnetHdrSupport, insecure }: RunOptions): void {
+  const given =
+    vnetHdrSupport !== undefined ? '--vnet-hdr-support' : insecure !== undefined ? '--insecure' : undefined
+  if (given === undefined) return
+  throw usageError(`${given} needs --indev or --outdev: it is about streams`, 'leave it out')
+}

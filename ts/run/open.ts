@@ -1,0 +1,126 @@
+/** The ends of a plan as the addon wants them, and as people know them. */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { RedirectorOptions, StreamOptions } from '../binding.ts'
+import { TapferryError } from '../errors.ts'
+import { netnsPath } from '../host/namespaces.ts'
+import type { Monitor } from '../monitor/index.ts'
+import { type NetdevRole, type ResolvedNetdev, resolveNetdev } from '../netdev/index.ts'
+import type { Printer } from '../output/printer.ts'
+import { formatStreamAddress } from '../stream/address.ts'
+import type { NetdevEnd, StreamPlan } from './ends.ts'
+import type { RunPlan } from './plan.ts'
+
+/** How often a netdev id that the monitor does not know yet is asked for again. */
+const RETRY_MS = 250
+
+export interface Surroundings {
+  readonly monitor: Monitor | undefined
+  readonly printer: Printer
+  /** Ends the wait for a netdev. */
+  readonly signal: AbortSignal
+}
+
+/** The end points as people know them: `hn0 (tapA)`, `unix:/run/x.sock`. */
+export interface Names {
+  readonly input: string
+  readonly output: string
+}
+
+type EndOptions = Pick<
+  RedirectorOptions,
+  'inNetdev' | 'inNetns' | 'indev' | 'outNetdev' | 'outNetns' | 'outdev'
+>
+
+/** Resolves netdevs to interfaces; with --wait, it waits for those that the VM does not have yet. */
+export async function openEnds(
+  plan: RunPlan,
+  around: Surroundings,
+): Promise<{ options: EndOptions; names: Names }> {
+  const input = await openInput(plan, around)
+  const output = await openOutput(plan, around)
+  return {
+    options: { ...input.options, ...output.options },
+    names: { input: input.name, output: output.name },
+  }
+}
+
+interface Opened {
+  readonly options: EndOptions
+  readonly name: string
+}
+
+async function openInput({ input, wait }: RunPlan, around: Surroundings): Promise<Opened> {
+  if (input.kind === 'stream') return { options: { indev: streamOptions(input) }, name: streamName(input) }
+  const netdev = await resolve(input, 'in_netdev', wait, around)
+  const netns = netdev.netns === undefined ? {} : { inNetns: netdev.netns }
+  return { options: { inNetdev: netdev.interface, ...netns }, name: netdevName(input.name, netdev) }
+}
+
+async function openOutput({ output, wait }: RunPlan, around: Surroundings): Promise<Opened> {
+  if (output.kind === 'stream')
+    return { options: { outdev: streamOptions(output) }, name: streamName(output) }
+  const netdev = await resolve(output, 'out_netdev', wait, around)
+  const netns = netdev.netns === undefined ? {} : { outNetns: netdev.netns }
+  return { options: { outNetdev: netdev.interface, ...netns }, name: netdevName(output.name, netdev) }
+}
+
+function streamOptions({ address, server, vnetHdrSupport }: StreamPlan): StreamOptions {
+  switch (address.kind) {
+    case 'unix':
+      return { unix: address.path, server, vnetHdrSupport }
+    case 'tcp':
+      return { tcp: { host: address.host, port: address.port }, server, vnetHdrSupport }
+    case 'fd':
+      return { fd: address.fd, server, vnetHdrSupport }
+  }
+}
+
+function streamName({ address }: StreamPlan): string {
+  return formatStreamAddress(address)
+}
+
+function netdevName(given: string, { interface: netdev, netns }: ResolvedNetdev): string {
+  const place = netns === undefined ? '' : ` in ${netns}`
+  return given === netdev ? `${netdev}${place}` : `${given} (${netdev}${place})`
+}
+
+async function resolve(
+  { name, netns }: NetdevEnd,
+  role: NetdevRole,
+  wait: boolean,
+  { monitor, printer, signal }: Surroundings,
+): Promise<ResolvedNetdev> {
+  const surroundings = { monitor, netns: netns === undefined ? undefined : netnsPath(netns) }
+  for (let waiting = false; ; waiting = true) {
+    try {
+      const netdev = await resolveNetdev(name, role, surroundings)
+      if (netdev.assumed) {
+        printer.notice(
+          `${role} '${name}' is taken for ${netdev.interface} of this network namespace: the VM's process does not tell`,
+        )
+      }
+      return netdev
+    } catch (error) {
+      if (!wait || !mayAppear(error)) throw error
+      if (!waiting) {
+        printer.notice(`waiting for ${role} '${name}': neither a netdev of the VM nor a host interface yet`)
+      }
+    }
+    await sleep(RETRY_MS, undefined, { signal })
+  }
+}
+
+/** What --wait waits for while a netdev is looked up; a lost monitor is tried again by itself. */
+function mayAppear(error: unknown): boolean {
+  const codes = ['NETDEV_ID_UNKNOWN', 'MONITOR_LOST', 'MONITOR_TIMEOUT']
+  return error instanceof TapferryError && codes.includes(error.code)
+}
+
+/** Without a monitor a netdev id of QEMU is an unknown interface to the core, which knows no ids. */
+export function withIdHint(error: unknown): TapferryError {
+  const failure = TapferryError.from(error)
+  if (failure.code !== 'NETDEV_NOT_FOUND' && failure.code !== 'NETDEV_NAME_INVALID') return failure
+  const hint = `${failure.hint ?? ''}\nIf it is a netdev id of QEMU, add the VM's monitor: --qmp PATH`.trim()
+  return new TapferryError(failure.code, failure.message, hint, { cause: error })
+}

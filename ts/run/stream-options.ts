@@ -1,0 +1,90 @@
+/** The options of `tapferry run` for ends that are streams: QEMU's framing over a socket. */
+
+import { flag, option } from '../options/option.ts'
+import { choice, onOff, type ValueParser } from '../options/values.ts'
+import { parseStreamEnd } from '../stream/address.ts'
+
+export const STREAMS = 'Streams'
+
+/** As QEMU's guests negotiate it: 12 with mergeable buffers or virtio 1.0, which nearly all have. */
+export const DEFAULT_VNET_HDR_LEN = 12
+
+const vnetHdrLen: ValueParser<number> = (text, flagName) => Number(choice('0', '10', '12')(text, flagName))
+
+export const streamOptions = {
+  indev: option({
+    flags: '--indev',
+    value: 'ADDR',
+    group: STREAMS,
+    brief: 'take frames from this stream',
+    help: [
+      "Take frames from this stream instead of --in-netdev: QEMU's filter-mirror",
+      'or filter-redirector (its outdev), -netdev stream, or another tapferry.',
+      'ADDR: unix:PATH[,server]  tcp:HOST:PORT[,server]  fd:N; with server it is',
+      'listened on, and peers may come and go. A comma of the path is written ,,',
+    ],
+    parse: parseStreamEnd,
+  }),
+  outdev: option({
+    flags: '--outdev',
+    value: 'ADDR',
+    group: STREAMS,
+    brief: 'write frames to this stream',
+    help: [
+      "Write frames to this stream instead of --out-netdev: QEMU's",
+      'filter-redirector (its indev), -netdev stream, or another tapferry.',
+      'A filter-redirector of QEMU up to 10.0 is deaf after its peer has left:',
+      'with the --qmp of its VM, tapferry plugs it out and in again then.',
+    ],
+    parse: parseStreamEnd,
+  }),
+  vnetHdrSupport: option({
+    flags: '--vnet-hdr-support',
+    value: 'on|off',
+    bare: 'on',
+    default: 'off',
+    group: STREAMS,
+    brief: 'frames with their virtio-net headers',
+    help: [
+      'Frames with their virtio-net headers, which carry offloads; the peer must be',
+      'set alike (vnet_hdr_support of its filter), as nothing on the wire tells.',
+      'For one end alone: ADDR,vnet-hdr-support=on|off. Without a value: on.',
+    ],
+    parse: onOff,
+  }),
+  vnetHdrLen: option({
+    flags: '--vnet-hdr-len',
+    value: '0|10|12',
+    default: String(DEFAULT_VNET_HDR_LEN),
+    group: STREAMS,
+    brief: "bytes of outdev's virtio-net headers",
+    help: [
+      'Bytes of the virtio-net headers that are written to outdev. QEMU takes only',
+      "the length of its guest's driver: 12 with virtio 1.0, 10 with a legacy one.",
+      'From indev to outdev headers are passed on as they are, if it is not given.',
+    ],
+    parse: vnetHdrLen,
+  }),
+  offloads: option({
+    flags: '--offloads',
+    value: 'keep|complete',
+    default: 'keep',
+    group: STREAMS,
+    brief: 'what outdev gets of unfinished frames',
+    help: [
+      'keep: with virtio-net headers, checksums and segments that are left undone',
+      'travel as such. complete: every frame leaves whole, for a peer that does not',
+      'finish them. Without virtio-net headers frames always leave whole.',
+    ],
+    parse: choice('keep', 'complete'),
+  }),
+  insecure: flag({
+    flags: '--insecure',
+    group: STREAMS,
+    brief: 'let other hosts connect to a tcp server',
+    help: [
+      'Listen on a TCP address that other hosts can reach. Whoever connects there',
+      'reads or sends frames: there is no encryption and no password.',
+    ],
+  }),
+}

@@ -1,0 +1,176 @@
+/**
+ * Where a stream of frames comes from or goes to, read from `--indev` and `--outdev`, in QEMU's own words:
+ *
+ *     unix:PATH[,server]   tcp:HOST:PORT[,server]   fd:N      and behind any of them ,vnet-hdr-support=on|off
+ *
+ * A comma of the path is written twice, as in QEMU (qemu-option.c). Pure, but for the directory that a relative
+ * path starts from.
+ */
+
+import { isIPv4 } from 'node:net'
+import { resolve } from 'node:path'
+import { TapferryError } from '../errors.ts'
+import { closest } from '../options/closest.ts'
+
+export type StreamAddress =
+  | { readonly kind: 'unix'; readonly path: string }
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  /** A connected or listening socket that was handed over. */
+  | { readonly kind: 'fd'; readonly fd: number }
+
+/** An address with what is said behind it. */
+export interface StreamEnd {
+  readonly address: StreamAddress
+  /** It listens, and its peers come to it. */
+  readonly server: boolean
+  /** Undefined where the address does not say. */
+  readonly vnetHdrSupport: boolean | undefined
+}
+
+/** Bytes of `sun_path` (unix(7)) less its final zero. */
+const MAX_PATH_BYTES = 107
+
+/** 0, 1 and 2 are stdin, stdout and stderr. */
+const FIRST_FREE_DESCRIPTOR = 3
+
+const EXAMPLE = 'for example: unix:/run/frames.sock,server or tcp:192.0.2.1:4000'
+
+const OPTIONS = ['server', 'vnet-hdr-support']
+
+/** Options of QEMU's chardevs, which people copy, that say what holds here anyway. */
+const NEEDLESS_OPTIONS = ['wait', 'nowait', 'reconnect', 'reconnect-ms', 'nodelay']
+
+/** Throws STREAM_ADDRESS_INVALID. */
+export function parseStreamEnd(text: string, flag: string): StreamEnd {
+  const invalid = (why: string, hint: string = EXAMPLE): TapferryError =>
+    new TapferryError('STREAM_ADDRESS_INVALID', `${flag}: invalid address '${text}': it ${why}`, hint)
+  if (text.includes('\0')) throw invalid('holds a zero byte')
+  const [where = '', ...options] = splitAtCommas(text)
+  const address = parseAddress(where, invalid)
+  const { server = false, 'vnet-hdr-support': vnetHdrSupport } = parseOptions(options, invalid)
+  if (address.kind === 'fd' && server) {
+    throw invalid(
+      'makes a server of a descriptor',
+      'leave out server: a socket that listens is one by itself',
+    )
+  }
+  if (address.kind === 'tcp' && address.host === '' && !server) {
+    throw invalid('names no host to connect to', `for this host write tcp:localhost:${address.port}`)
+  }
+  return { address, server, vnetHdrSupport }
+}
+
+/** As people write it, without options. */
+export function formatStreamAddress(address: StreamAddress): string {
+  switch (address.kind) {
+    case 'unix':
+      return `unix:${address.path}`
+    case 'tcp':
+      return `tcp:${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`
+    case 'fd':
+      return `fd:${address.fd}`
+  }
+}
+
+/** Whether only this host can reach a listener at this address; a name but `localhost` may lead anywhere. */
+export function isLoopback(host: string): boolean {
+  return (isIPv4(host) && host.startsWith('127.')) || host === '::1' || host.toLowerCase() === 'localhost'
+}
+
+type Invalid = (why: string, hint?: string) => TapferryError
+
+function parseAddress(where: string, invalid: Invalid): StreamAddress {
+  const [, kind = '', rest = ''] = /^(unix|tcp|fd):(.*)$/s.exec(where) ?? []
+  switch (kind) {
+    case 'unix':
+      return parsePath(rest, invalid)
+    case 'tcp':
+      return parseHostPort(rest, invalid)
+    case 'fd':
+      return parseDescriptor(rest, invalid)
+    default:
+      throw invalid(
+        'starts with none of unix:, tcp: and fd:',
+        where.includes('/') ? `for a socket's path write unix:${where}` : EXAMPLE,
+      )
+  }
+}
+
+function parsePath(given: string, invalid: Invalid): StreamAddress {
+  if (given === '') throw invalid('names no path')
+  // Of the directory that this process was started in; the core knows none, and messages shall name the place.
+  const path = resolve(given)
+  const bytes = Buffer.byteLength(path)
+  if (bytes > MAX_PATH_BYTES) {
+    throw invalid(
+      `is a path of ${bytes} bytes, and that of a unix socket has at most ${MAX_PATH_BYTES}`,
+      'give it a shorter one, for example in /run or /tmp',
+    )
+  }
+  return { kind: 'unix', path }
+}
+
+function parseHostPort(text: string, invalid: Invalid): StreamAddress {
+  const parts = /^(?:\[(?<v6>[^\]]+)\]|(?<name>[^:[\]]*)):(?<digits>[^:]*)$/.exec(text)?.groups
+  if (parts === undefined) {
+    throw invalid('is no tcp:HOST:PORT', 'write tcp:localhost:4000, or tcp:[::1]:4000 for an IPv6 address')
+  }
+  const { v6, name = '', digits = '' } = parts
+  const port = Number(digits)
+  if (!/^\d{1,5}$/.test(digits) || port < 1 || port > 65_535) {
+    throw invalid('has no port between 1 and 65535', 'write tcp:HOST:PORT, for example tcp:localhost:4000')
+  }
+  return { kind: 'tcp', host: v6 ?? name, port }
+}
+
+function parseDescriptor(text: string, invalid: Invalid): StreamAddress {
+  const fd = Number(text)
+  if (!/^\d{1,9}$/.test(text) || fd < FIRST_FREE_DESCRIPTOR) {
+    throw invalid(
+      `names no descriptor of ${FIRST_FREE_DESCRIPTOR} or more`,
+      'write fd:N, where N is a socket that tapferry inherits, for example fd:3',
+    )
+  }
+  return { kind: 'fd', fd }
+}
+
+function parseOptions(
+  options: readonly string[],
+  invalid: Invalid,
+): { server?: boolean; 'vnet-hdr-support'?: boolean } {
+  const values = new Map<string, boolean>()
+  for (const option of options) {
+    const [, name = option, value = 'on'] = /^([^=]*)=(.*)$/s.exec(option) ?? []
+    if (!OPTIONS.includes(name)) throw unknownOption(name, invalid)
+    if (values.has(name)) throw invalid(`says ${name} twice`, 'say it once')
+    if (value !== 'on' && value !== 'off') {
+      throw invalid(`says ${name}=${value}`, `write ${name}=on or ${name}=off`)
+    }
+    values.set(name, value === 'on')
+  }
+  return Object.fromEntries(values)
+}
+
+function unknownOption(name: string, invalid: Invalid): TapferryError {
+  if (NEEDLESS_OPTIONS.includes(name)) {
+    return invalid(
+      `has the option '${name}'`,
+      'leave it out: tapferry waits for nobody, takes whoever comes and connects again by itself',
+    )
+  }
+  const [similar] = closest(name.replaceAll('_', '-'), OPTIONS)
+  return invalid(
+    `has no option '${name}'`,
+    similar === undefined
+      ? `options are ${OPTIONS.join(' and ')}; a comma of the path is written twice`
+      : `did you mean ${similar}?`,
+  )
+}
+
+/** Two commas are one of the text, and a single one ends it. */
+function splitAtCommas(text: string): string[] {
+  return text
+    .replaceAll(',,', '\0')
+    .split(',')
+    .map(part => part.replaceAll('\0', ','))
+}
