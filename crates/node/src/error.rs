@@ -3,7 +3,7 @@
 
 use napi::{Env, Error, JsError};
 use tapferry_inspect::InspectError;
-use tapferry_redirect::StartError;
+use tapferry_redirect::{StartError, StreamError};
 
 /// A failure on its way to JavaScript.
 pub struct Failure {
@@ -44,6 +44,12 @@ impl Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
+        Self::new(error.code(), &error, &error.hint())
+    }
+}
+
+impl From<StreamError> for Failure {
+    fn from(error: StreamError) -> Self {
         Self::new(error.code(), &error, &error.hint())
     }
 }

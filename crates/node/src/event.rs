@@ -18,6 +18,8 @@ pub struct RedirectorEvent {
     pub code: Option<&'static str>,
     /// The interface it is about.
     pub netdev: Option<String>,
+    /// The stream it is about.
+    pub stream: Option<String>,
 }
 
 impl From<Event> for RedirectorEvent {
@@ -28,6 +30,7 @@ impl From<Event> for RedirectorEvent {
             message: event.message,
             code: event.code,
             netdev: event.netdev,
+            stream: event.stream,
         }
     }
 }
@@ -40,6 +43,7 @@ fn name(kind: EventKind) -> &'static str {
         EventKind::InputUp => "input_up",
         EventKind::InputMissing => "input_missing",
         EventKind::InputBack => "input_back",
+        EventKind::InputClosed => "input_closed",
         EventKind::OutputDown => "output_down",
         EventKind::OutputUp => "output_up",
         EventKind::OutputMissing => "output_missing",

@@ -1,9 +1,15 @@
 //! A plan, as JavaScript writes it.
 
+use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use napi_derive::napi;
-use tapferry_redirect::{Latency, Netdev, Plan, Queue, WhenStopped};
+use tapferry_redirect::{
+    Address, BufferPlan, Encoding, End, Hold, Latency, Netdev, Plan, Queue, StreamError, StreamPlan,
+    WhenFull, WhenStopped,
+};
+use tapferry_sys::inherited;
 
 use crate::error::Failure;
 use crate::namespace::open_namespace;
@@ -39,13 +45,41 @@ pub enum WhenStoppedName {
     Only,
 }
 
+/// A host and a port.
+#[napi(object)]
+pub struct TcpAddress {
+    /// A name or an address; empty for a server on all addresses.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// A stream of frames: `unix`, `tcp` or `fd`, one of them.
+#[napi(object)]
+pub struct StreamOptions {
+    /// The path of a unix socket.
+    pub unix: Option<String>,
+    /// An address of TCP.
+    pub tcp: Option<TcpAddress>,
+    /// The number of a descriptor that this process was started with.
+    pub fd: Option<u32>,
+    /// Whether peers connect to it, or the other way round.
+    pub server: bool,
+    /// QEMU's `vnet_hdr_support`.
+    pub vnet_hdr_support: bool,
+}
+
 /// What a redirector is to do.
 #[napi(object)]
 pub struct RedirectorOptions {
-    /// Host interface to capture from.
-    pub in_netdev: String,
-    /// Host interface to inject into.
-    pub out_netdev: String,
+    /// Host interface to capture from; this or `indev`.
+    pub in_netdev: Option<String>,
+    /// Stream to read.
+    pub indev: Option<StreamOptions>,
+    /// Host interface to inject into; this or `outdev`.
+    pub out_netdev: Option<String>,
+    /// Stream to write.
+    pub outdev: Option<StreamOptions>,
     /// Network namespace of in_netdev: a path such as `/run/netns/NAME` or `/proc/PID/ns/net`; left out, that
     /// of this process.
     pub in_netns: Option<String>,
@@ -65,9 +99,23 @@ pub struct RedirectorOptions {
     pub pre_roll_ms: u32,
     /// Bytes the pre-roll may hold.
     pub pre_roll_bytes: u32,
+    /// Bytes of the virtio-net header that is written to outdev.
+    pub vnet_hdr_length: Option<u32>,
+    /// Write whole frames to outdev, although a virtio-net header could say what is left to do.
+    pub complete_offloads: bool,
+    /// Release what has passed the gate this often, in milliseconds.
+    pub hold_ms: Option<u32>,
+    /// Release what has passed the gate when the VM runs.
+    pub hold_until_running: bool,
+    /// Bytes that may wait between gate and output.
+    pub buffer_bytes: u32,
+    /// Frames that may wait there.
+    pub buffer_frames: u32,
+    /// When that is full, those go that have waited longest, not those that come.
+    pub drop_oldest: bool,
     /// SO_MARK of injected frames; frames that bear it are not captured.
     pub mark: u32,
-    /// Wait for interfaces that are missing at the start.
+    /// Wait for interfaces and peers that are missing at the start.
     pub wait: bool,
     /// Forward at most this many frames.
     pub count: Option<i64>,
@@ -77,18 +125,14 @@ impl TryFrom<RedirectorOptions> for Plan {
     type Error = Failure;
 
     fn try_from(options: RedirectorOptions) -> Result<Self, Failure> {
-        let in_netdev = netdev(&options.in_netdev, options.in_netns.as_deref())?;
-        let out_netdev = netdev(&options.out_netdev, options.out_netns.as_deref())?;
-        let count = options.count.map(u64::try_from).transpose().map_err(|_| {
-            Failure::new(
-                "INVALID_OPTIONS",
-                &"count must not be negative",
-                &"leave it out to forward every frame",
-            )
-        })?;
-        let pre_roll_bytes = usize::try_from(options.pre_roll_bytes).map_err(|_| {
-            Failure::new("INVALID_OPTIONS", &"pre-roll bytes exceed this machine's memory", &"give fewer")
-        })?;
+        let input = end(options.in_netdev, options.in_netns.as_deref(), options.indev, "in_netdev or indev")?;
+        let output =
+            end(options.out_netdev, options.out_netns.as_deref(), options.outdev, "out_netdev or outdev")?;
+        let count =
+            options.count.map(u64::try_from).transpose().map_err(|_| {
+                invalid(&"count must not be negative", &"leave it out to forward every frame")
+            })?;
+        let vnet_hdr_len = options.vnet_hdr_length.map(size).transpose()?;
         Ok(Plan {
             queue: match options.queue {
                 QueueName::Tx => Queue::Tx,
@@ -106,14 +150,54 @@ impl TryFrom<RedirectorOptions> for Plan {
                 WhenStoppedName::Only => WhenStopped::Only,
             },
             running: options.running,
-            pre_roll: Duration::from_millis(options.pre_roll_ms.into()),
-            pre_roll_bytes,
+            pre_roll: milliseconds(options.pre_roll_ms),
+            pre_roll_bytes: size(options.pre_roll_bytes)?,
+            hold: match options.hold_ms {
+                Some(interval) => Some(Hold::Every(milliseconds(interval))),
+                None => options.hold_until_running.then_some(Hold::UntilRunning),
+            },
+            buffer: BufferPlan {
+                bytes: size(options.buffer_bytes)?,
+                frames: size(options.buffer_frames)?,
+                when_full: if options.drop_oldest { WhenFull::DropOldest } else { WhenFull::DropNewest },
+            },
+            encoding: Encoding { vnet_hdr_len, complete: options.complete_offloads },
             mark: options.mark,
             wait: options.wait,
             count,
-            in_netdev,
-            out_netdev,
+            ..Plan::between(input, output)
         })
+    }
+}
+
+/// One end: the interface or the stream that is given.
+fn end(
+    name: Option<String>,
+    namespace: Option<&str>,
+    stream: Option<StreamOptions>,
+    which: &str,
+) -> Result<End, Failure> {
+    match (name, stream) {
+        (Some(name), None) => netdev(&name, namespace).map(End::Netdev),
+        (None, Some(stream)) => Ok(End::Stream(StreamPlan {
+            vnet_hdr: stream.vnet_hdr_support,
+            address: address(stream)?,
+            namespace: None,
+        })),
+        _ => Err(invalid(&format!("{which} must be given, and one of them"), &"give one of them")),
+    }
+}
+
+fn address(stream: StreamOptions) -> Result<Address, Failure> {
+    let server = stream.server;
+    match (stream.unix, stream.tcp, stream.fd) {
+        (Some(path), None, None) => Ok(Address::Unix { path: path.into(), server }),
+        (None, Some(TcpAddress { host, port }), None) => Ok(Address::Tcp { host, port, server }),
+        (None, None, Some(number)) => {
+            let descriptor = inherited::duplicate(number).map_err(StreamError::from)?;
+            Ok(Address::Passed { number, descriptor: Arc::new(descriptor) })
+        }
+        _ => Err(invalid(&"a stream is one of unix, tcp and fd", &"give one of them")),
     }
 }
 
@@ -122,4 +206,16 @@ fn netdev(name: &str, namespace: Option<&str>) -> Result<Netdev, Failure> {
         Failure::new("NETDEV_NAME_INVALID", &error, &"see `ip link` for the names there are")
     })?;
     Ok(Netdev { namespace: namespace.map(open_namespace).transpose()?, ..here })
+}
+
+fn milliseconds(number: u32) -> Duration {
+    Duration::from_millis(number.into())
+}
+
+fn size(number: u32) -> Result<usize, Failure> {
+    usize::try_from(number).map_err(|_| invalid(&"a size exceeds this machine's memory", &"give less"))
+}
+
+fn invalid(message: &impl Display, hint: &impl Display) -> Failure {
+    Failure::new("INVALID_OPTIONS", message, hint)
 }

@@ -12,7 +12,7 @@ use tapferry_redirect::{Event, Plan, Redirector as Core};
 use crate::error::Failure;
 use crate::event::RedirectorEvent;
 use crate::options::RedirectorOptions;
-use crate::statistics::Statistics;
+use crate::statistics::{EndNames, Statistics};
 
 /// Events that may wait for JavaScript; more are counted and lost, never queued without end.
 const EVENT_QUEUE: usize = 256;
@@ -23,8 +23,7 @@ type OnEvent = ThreadsafeFunction<RedirectorEvent, (), RedirectorEvent, Status, 
 /// What the handle and the tasks it starts share.
 pub struct Shared {
     core: Core,
-    in_netdev: String,
-    out_netdev: String,
+    ends: EndNames,
     events_lost: Arc<AtomicU64>,
 }
 
@@ -38,9 +37,9 @@ impl Shared {
                 lost.fetch_add(1, Ordering::Relaxed);
             }
         };
-        let (in_netdev, out_netdev) = (plan.in_netdev.to_string(), plan.out_netdev.to_string());
+        let ends = EndNames::of(&plan);
         let core = Core::start(plan, Box::new(observer))?;
-        Ok(Self { core, in_netdev, out_netdev, events_lost })
+        Ok(Self { core, ends, events_lost })
     }
 
     fn read(&self, how: Reading) -> std::result::Result<Statistics, Failure> {
@@ -50,7 +49,7 @@ impl Shared {
         };
         let statistics = statistics.ok_or_else(Failure::thread_ended)?;
         let lost = self.events_lost.load(Ordering::Relaxed);
-        Ok(Statistics::of(&statistics, &self.in_netdev, &self.out_netdev, lost))
+        Ok(Statistics::of(&statistics, &self.ends, lost))
     }
 }
 

@@ -4,21 +4,27 @@ use std::collections::BTreeMap;
 
 use napi_derive::napi;
 use tapferry_redirect::counters::Engine;
+use tapferry_redirect::{End, Plan};
 
 /// A snapshot: `captured = forwarded + the sum of dropped + held`, exactly.
 #[napi(object, object_from_js = false)]
 pub struct Statistics {
     /// Interface captured from.
-    pub in_netdev: String,
+    pub in_netdev: Option<String>,
+    /// Stream read.
+    pub indev: Option<String>,
     /// Interface injected into.
-    pub out_netdev: String,
+    pub out_netdev: Option<String>,
+    /// Stream written.
+    pub outdev: Option<String>,
     /// `open` or `closed`.
     pub gate: &'static str,
     /// `status=on|off`.
     pub status: bool,
     /// Whether the VM runs, as far as is known.
     pub running: bool,
-    /// How frames are captured at this moment: `ring`, `socket` or `closed`.
+    /// How frames are captured at this moment: `ring`, `socket`, `stream` (not captured, but read) or
+    /// `closed`.
     pub engine: &'static str,
     /// Frames taken from the capture, and those the kernel had no room for.
     pub captured: f64,
@@ -30,7 +36,7 @@ pub struct Statistics {
     pub forwarded_bytes: f64,
     /// Forwarded before it was known that the gate had closed; part of `forwarded`.
     pub forwarded_late: f64,
-    /// Frames in the pre-roll.
+    /// Frames that wait: in the pre-roll, on hold, or for the output.
     pub held: f64,
     /// Their bytes.
     pub held_bytes: f64,
@@ -46,29 +52,53 @@ pub struct Statistics {
     pub input_outage_ms: f64,
     /// Their length in milliseconds.
     pub output_outage_ms: f64,
+    /// Connections of indev closed because what the peer sent was no stream of frames.
+    pub framing_errors: f64,
     /// Events that were not delivered because JavaScript was too busy to take them.
     pub events_lost: f64,
     /// What went wrong last.
     pub last_error: Option<String>,
 }
 
+/// What the two ends are called.
+pub(crate) struct EndNames {
+    in_netdev: Option<String>,
+    indev: Option<String>,
+    out_netdev: Option<String>,
+    outdev: Option<String>,
+}
+
+impl EndNames {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let (in_netdev, indev) = names(&plan.input);
+        let (out_netdev, outdev) = names(&plan.output);
+        Self { in_netdev, indev, out_netdev, outdev }
+    }
+}
+
+/// The name of an end, as an interface or as a stream.
+fn names(end: &End) -> (Option<String>, Option<String>) {
+    match end {
+        End::Netdev(netdev) => (Some(netdev.to_string()), None),
+        End::Stream(stream) => (None, Some(stream.address.to_string())),
+    }
+}
+
 impl Statistics {
-    pub(crate) fn of(
-        statistics: &tapferry_redirect::Statistics,
-        in_netdev: &str,
-        out_netdev: &str,
-        events_lost: u64,
-    ) -> Self {
+    pub(crate) fn of(statistics: &tapferry_redirect::Statistics, ends: &EndNames, events_lost: u64) -> Self {
         let counters = &statistics.counters;
         Self {
-            in_netdev: in_netdev.to_owned(),
-            out_netdev: out_netdev.to_owned(),
+            in_netdev: ends.in_netdev.clone(),
+            indev: ends.indev.clone(),
+            out_netdev: ends.out_netdev.clone(),
+            outdev: ends.outdev.clone(),
             gate: if statistics.gate_open { "open" } else { "closed" },
             status: statistics.status,
             running: statistics.running,
             engine: match statistics.engine {
                 Engine::Ring => "ring",
                 Engine::Socket => "socket",
+                Engine::Stream => "stream",
                 Engine::Closed => "closed",
             },
             captured: number(counters.captured),
@@ -88,6 +118,7 @@ impl Statistics {
             output_outages: number(statistics.output_outages.count),
             input_outage_ms: milliseconds(statistics.input_outages.total_ns),
             output_outage_ms: milliseconds(statistics.output_outages.total_ns),
+            framing_errors: number(statistics.framing_errors),
             events_lost: number(events_lost),
             last_error: statistics.last_error.clone(),
         }

@@ -22,9 +22,10 @@ use tapferry_sys::filter::Program;
 use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::packet::Binding;
 use tapferry_sys::stamping::Stamping;
-use tapferry_sys::{Captured, Errno, Error, clock};
+use tapferry_sys::{Errno, Error, clock};
 
 use crate::counters::Engine;
+use crate::frame::{Frame, FrameSource};
 use crate::plan::{Latency, Netdev};
 use crate::source::Source;
 use crate::successor::{Stage, Successor};
@@ -124,39 +125,6 @@ impl Capture {
     pub(crate) fn take_error(&self) {
         for source in self.sources() {
             source.packet_socket().take_error().ok();
-        }
-    }
-
-    /// Whether a frame is there. `Errno::INVAL`: one was, but cannot be read; it counts as taken.
-    pub(crate) fn fill(&mut self) -> Result<bool, Errno> {
-        if let Moving::Trailing(Predecessor { source, until, .. }) = &mut self.moving {
-            self.at_hand = AtHand::Predecessor;
-            if source.fill_with(|timestamp| timestamp < *until)? {
-                return Ok(true);
-            }
-        }
-        self.at_hand = AtHand::Source;
-        let from = self.from;
-        self.source.fill_with(|timestamp| timestamp >= from)
-    }
-
-    /// Frames at hand that were not advanced over, up to one that is left to the other source.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = Captured<'_>> {
-        let (source, ours) = match (&self.moving, self.at_hand) {
-            (Moving::Trailing(old), AtHand::Predecessor) => (&old.source, 0..old.until),
-            _ => (&self.source, self.from..u64::MAX),
-        };
-        source.frames().take_while(move |frame| ours.contains(&frame.timestamp_ns))
-    }
-
-    /// Steps over `frames` frames at hand.
-    pub(crate) fn advance(&mut self, frames: usize) {
-        match (&mut self.moving, self.at_hand) {
-            (Moving::Trailing(old), AtHand::Predecessor) => old.source.advance(frames),
-            _ => self.source.advance(frames),
-        }
-        if let Some(traffic) = &mut self.traffic {
-            traffic.note(frames);
         }
     }
 
@@ -283,6 +251,39 @@ impl Capture {
     }
 }
 
+impl FrameSource for Capture {
+    fn fill(&mut self) -> Result<bool, Errno> {
+        if let Moving::Trailing(Predecessor { source, until, .. }) = &mut self.moving {
+            self.at_hand = AtHand::Predecessor;
+            if source.fill_with(|timestamp| timestamp < *until)? {
+                return Ok(true);
+            }
+        }
+        self.at_hand = AtHand::Source;
+        let from = self.from;
+        self.source.fill_with(|timestamp| timestamp >= from)
+    }
+
+    /// Up to a frame that is left to the other source.
+    fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
+        let (source, ours) = match (&self.moving, self.at_hand) {
+            (Moving::Trailing(old), AtHand::Predecessor) => (&old.source, 0..old.until),
+            _ => (&self.source, self.from..u64::MAX),
+        };
+        source.frames().take_while(move |frame| ours.contains(&frame.timestamp_ns)).map(Frame::from)
+    }
+
+    fn advance(&mut self, frames: usize) {
+        match (&mut self.moving, self.at_hand) {
+            (Moving::Trailing(old), AtHand::Predecessor) => old.source.advance(frames),
+            _ => self.source.advance(frames),
+        }
+        if let Some(traffic) = &mut self.traffic {
+            traffic.note(frames);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -306,7 +307,7 @@ mod tests {
         while capture.fill().unwrap() {
             let numbers: Vec<_> = capture
                 .frames()
-                .filter_map(|frame| probe::parse(frame.bytes))
+                .filter_map(|frame| probe::parse(frame.captured.bytes))
                 .map(|(record, _)| record)
                 .collect();
             for record in &numbers {

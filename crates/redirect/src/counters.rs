@@ -36,8 +36,12 @@ drop_reasons! {
     OutputDown = "output_down",
     /// The output interface did not exist.
     OutputMissing = "output_missing",
-    /// The output's queue was full.
+    /// The output's queue was full, or the buffer before an output that takes no more.
     OutputFull = "output_full",
+    /// outdev had no peer connected.
+    NoPeer = "no_peer",
+    /// The buffer was full of frames on hold.
+    HoldFull = "hold_full",
     /// The capture held less than the frame: never sent cut.
     Truncated = "truncated",
     /// Offloads that a virtio-net header cannot express, or of a kind not known here.
@@ -64,7 +68,9 @@ impl DropReason {
             Self::PreRollFull => Some("the pre-roll is full: its oldest frames give way"),
             Self::RingFull => Some("frames come faster than they are taken: the kernel drops some"),
             Self::TooLong => Some("frames are longer than the output's MTU and cannot be cut smaller"),
-            Self::OutputFull => Some("the output's queue is full"),
+            Self::OutputFull => Some("the output takes frames more slowly than they come"),
+            Self::NoPeer => Some("outdev has no peer connected: frames are dropped until one is"),
+            Self::HoldFull => Some("the buffer is full of frames on hold"),
             Self::Truncated => Some("frames are longer than a capture can hold, and none is sent cut"),
             Self::UnsupportedOffload => {
                 Some("frames have offloads that cannot be told to the output, as inside a tunnel")
@@ -121,7 +127,7 @@ pub struct Counters {
     pub forwarded_bytes: u64,
     /// Forwarded before it was known that the gate had closed, though stamped after; part of `forwarded`.
     pub forwarded_late: u64,
-    /// Frames in the pre-roll.
+    /// Frames that wait: in the pre-roll, on hold, or for the output.
     pub held: u64,
     /// Their bytes.
     pub held_bytes: u64,
@@ -167,6 +173,8 @@ pub enum Engine {
     Ring,
     /// Through recvmmsg on a plain socket.
     Socket,
+    /// Not captured: a peer sends them.
+    Stream,
     /// Not at all: the gate is closed for good, or the interface is missing.
     Closed,
 }
@@ -199,6 +207,8 @@ pub struct Statistics {
     pub input_outages: Outages,
     /// Outages of the output.
     pub output_outages: Outages,
+    /// Connections that were closed because what the peer sent was no stream of frames.
+    pub framing_errors: u64,
     /// What went wrong last.
     pub last_error: Option<String>,
 }

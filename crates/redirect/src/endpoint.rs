@@ -13,6 +13,7 @@ use tapferry_sys::link::{Link, LinkChange};
 use tapferry_sys::netdev::{IfIndex, InterfaceName};
 
 use crate::counters::Outages;
+use crate::outage::OutageLog;
 
 /// Where an interface stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +39,7 @@ pub(crate) struct Endpoint {
     name: InterfaceName,
     state: State,
     link: Option<Link>,
-    outages: Outages,
-    /// When the current outage began (CLOCK_MONOTONIC, nanoseconds).
-    out_since: Option<u64>,
+    outages: OutageLog,
     /// tx_dropped of the current interface as last seen.
     tx_dropped: u64,
     lost: u64,
@@ -54,8 +53,7 @@ impl Endpoint {
             state: State::Up,
             tx_dropped: link.as_ref().map_or(0, |link| link.tx_dropped),
             link,
-            outages: Outages::default(),
-            out_since: None,
+            outages: OutageLog::default(),
             lost: 0,
         };
         let state = endpoint.state_of_link();
@@ -113,8 +111,7 @@ impl Endpoint {
 
     /// Outages until `now` (CLOCK_MONOTONIC, nanoseconds).
     pub(crate) fn outages(&self, now: u64) -> Outages {
-        let current = self.out_since.map_or(0, |since| now.saturating_sub(since));
-        Outages { total_ns: self.outages.total_ns + current, ..self.outages }
+        self.outages.until(now)
     }
 
     /// Takes in a change of some interface, ours or not.
@@ -163,16 +160,9 @@ impl Endpoint {
 
     /// Enters a state, beginning or ending an outage, and says which state it left.
     fn enter(&mut self, state: State, now: u64) -> State {
-        match (state, self.out_since) {
-            (State::Up, Some(since)) => {
-                self.outages.total_ns += now.saturating_sub(since);
-                self.out_since = None;
-            }
-            (State::Down | State::Missing, None) => {
-                self.outages.count += 1;
-                self.out_since = Some(now);
-            }
-            _ => {}
+        match state {
+            State::Up => self.outages.end(now),
+            State::Down | State::Missing => self.outages.begin(now),
         }
         std::mem::replace(&mut self.state, state)
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use tapferry_sys::Errno;
 
+pub use crate::stream::error::StreamError;
+
 /// Which end of a redirector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -11,6 +13,10 @@ pub enum Role {
     InNetdev,
     /// The interface that is injected into.
     OutNetdev,
+    /// The stream that is read.
+    Indev,
+    /// The stream that is written.
+    Outdev,
 }
 
 impl fmt::Display for Role {
@@ -18,6 +24,8 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::InNetdev => "in_netdev",
             Self::OutNetdev => "out_netdev",
+            Self::Indev => "indev",
+            Self::Outdev => "outdev",
         })
     }
 }
@@ -41,6 +49,16 @@ pub enum StartError {
         /// The interface's name.
         name: String,
     },
+    /// A stream could not be opened, or is closed for good.
+    #[error("{role} '{address}': {error}")]
+    Stream {
+        /// Which end.
+        role: Role,
+        /// Where it is.
+        address: String,
+        /// Why.
+        error: StreamError,
+    },
     /// The kernel wants a privilege that we do not have.
     #[error("{0}")]
     Permission(tapferry_sys::Error),
@@ -61,6 +79,7 @@ impl StartError {
         match self {
             Self::NotFound { .. } => "NETDEV_NOT_FOUND",
             Self::NotEthernet { .. } => "NETDEV_NOT_ETHERNET",
+            Self::Stream { error, .. } => error.code(),
             Self::Permission(_) => "PERMISSION",
             Self::Namespace(error) if error.errno == Errno::PERM => "PERMISSION",
             Self::Namespace(_) | Self::System(_) | Self::Thread(_) => "SYSTEM",
@@ -80,6 +99,7 @@ impl StartError {
                     "a TUN, ppp or WireGuard interface has no Ethernet header; see `ip -d link show {name}`"
                 )
             }
+            Self::Stream { error, .. } => error.hint().into(),
             Self::Permission(_) => {
                 "run it as root, or as another user with CAP_NET_RAW: `setpriv --reuid=USER \
                  --regid=GROUP --clear-groups --inh-caps=+net_raw --ambient-caps=+net_raw tapferry ...`"
@@ -95,6 +115,11 @@ impl StartError {
             }
             Self::System(_) | Self::Thread(_) => "`dmesg` may have the kernel's view".into(),
         }
+    }
+
+    /// What is wrong with a stream end.
+    pub(crate) fn stream(role: Role, address: &impl fmt::Display, error: StreamError) -> Self {
+        Self::Stream { role, address: address.to_string(), error }
     }
 
     /// Sorts a refusal of the kernel on the way to one end.

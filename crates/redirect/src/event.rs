@@ -9,21 +9,23 @@ pub enum EventKind {
     Ready,
     /// An interface is missing at the start and is waited for.
     Waiting,
-    /// The input went down.
+    /// The input went down; of interfaces alone.
     InputDown,
     /// The input is up again.
     InputUp,
-    /// The input was deleted.
+    /// The input was deleted, or its peer has left.
     InputMissing,
-    /// The input is there again.
+    /// The input is there again, or has a peer.
     InputBack,
+    /// The input's only peer has left, and there will be no other.
+    InputClosed,
     /// The output went down.
     OutputDown,
     /// The output is up again.
     OutputUp,
-    /// The output was deleted.
+    /// The output was deleted, or its peer has left.
     OutputMissing,
-    /// The output is there again.
+    /// The output is there again, or has a peer.
     OutputBack,
     /// Frames pass from now on.
     GateOpened,
@@ -52,11 +54,20 @@ pub struct Event {
     pub code: Option<&'static str>,
     /// The interface it is about.
     pub netdev: Option<String>,
+    /// The stream it is about.
+    pub stream: Option<String>,
 }
 
 impl Event {
     pub(crate) fn new(kind: EventKind, message: impl Into<String>) -> Self {
-        Self { kind, time_ns: clock::realtime_ns(), message: message.into(), code: None, netdev: None }
+        Self {
+            kind,
+            time_ns: clock::realtime_ns(),
+            message: message.into(),
+            code: None,
+            netdev: None,
+            stream: None,
+        }
     }
 
     pub(crate) fn with_code(self, code: &'static str) -> Self {
@@ -65,6 +76,10 @@ impl Event {
 
     pub(crate) fn about(self, netdev: &str) -> Self {
         Self { netdev: Some(netdev.to_owned()), ..self }
+    }
+
+    pub(crate) fn about_stream(self, stream: &str) -> Self {
+        Self { stream: Some(stream.to_owned()), ..self }
     }
 }
 

@@ -1,22 +1,24 @@
 //! Redirectors: one input, one gate, one output.
 //!
 //! ```text
-//! in_netdev --> capture --> gate --> inject --> out_netdev
-//!                             |
-//!                           hold (pre-roll, while an event may still open the gate for the past)
+//! in_netdev --> capture --+                                            +--> inject --> out_netdev
+//!                         +--> gate ----------------> buffer --> outlet +
+//! indev ------> reader ---+      |                      (hold)         +--> writer --> outdev
+//!                              pre-roll, while an event may still open the gate for the past
 //! ```
 //!
 //! - [`plan`]: what a redirector is to do, validated
 //! - [`redirector`]: the handle: start, steer, ask, stop
-//! - [`worker`]: the thread behind it; the only place where frames move
+//! - [`worker`]: the thread behind it: commands, both ends, the clock
+//! - [`pipeline`]: the only place where frames move, from source to outlet; [`frame`]: what moves
 //! - [`capture`]: a plain socket or a ring, as the traffic calls for, without losing a frame between them
 //! - [`source`]: the two behind one face; [`successor`]: one that is being hooked in; [`traffic`]: when
-//! - [`fate`]: what becomes of one frame
+//! - [`stream`]: peers on sockets: how they come, frames from them, frames to them
 //! - [`gate`]: status and run state over time, and the judgement of a timestamp
-//! - [`hold`]: frames kept back, bounded in bytes and time
-//! - [`outlet`]: batches into the output, and what its refusals mean
+//! - [`queue`]: frames that wait, bounded; [`buffer`]: those between gate and output, on hold or late
+//! - [`outlet`]: batches into the output, and what its refusals mean; [`outgoing`]: a frame as an interface takes it
 //! - [`recent`]: what was forwarded lately, for an event that closes the gate in the past
-//! - [`endpoint`]: an interface that is up, down or missing, and its outages
+//! - [`endpoint`]: an interface that is up, down or missing; [`outage`]: how often and how long
 //! - [`counters`]: where every frame ends, exactly once
 //! - [`event`]: what a redirector tells of itself
 //! - [`error`]: why one could not start
@@ -35,19 +37,26 @@ pub mod gate;
 pub mod plan;
 pub mod redirector;
 
+mod buffer;
 mod capture;
 mod endpoint;
-mod fate;
-mod hold;
+mod frame;
+mod outage;
+mod outgoing;
 mod outlet;
+mod pipeline;
+mod queue;
 mod recent;
 mod source;
+mod stream;
 mod successor;
 mod traffic;
 mod worker;
 
 pub use counters::{DropReason, Statistics};
-pub use error::StartError;
+pub use error::{StartError, StreamError};
 pub use event::{Event, EventKind};
-pub use plan::{Latency, Netdev, Plan, Queue, WhenStopped};
+pub use plan::{
+    Address, BufferPlan, Encoding, End, Hold, Latency, Netdev, Plan, Queue, StreamPlan, WhenFull, WhenStopped,
+};
 pub use redirector::Redirector;

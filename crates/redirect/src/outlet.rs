@@ -1,48 +1,39 @@
 //! The output: batches into the kernel, and what its refusals mean for a frame.
 
 use arrayvec::ArrayVec;
+use tapferry_frame::ethernet::{TAG_OFFSET, VlanTag};
 use tapferry_frame::gso::Segmenter;
 use tapferry_sys::Errno;
 use tapferry_sys::inject::{BATCH, Injector, Outgoing};
 
 use crate::counters::{Counters, DropReason, count};
-use crate::fate::wire_bytes;
+use crate::frame::Frame;
+use crate::outgoing::outgoing;
 use crate::recent::Recent;
+use crate::stream::writer::Writer;
 
-/// Frames that are to be sent one after the other, with their timestamps.
-#[derive(Default)]
-pub(crate) struct Run<'a> {
-    frames: ArrayVec<Outgoing<'a>, BATCH>,
-    stamps: ArrayVec<u64, BATCH>,
-}
-
-impl<'a> Run<'a> {
-    pub(crate) fn push(&mut self, frame: Outgoing<'a>, timestamp: u64) {
-        self.frames.push(frame);
-        self.stamps.push(timestamp);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.frames.len()
-    }
-
-    /// Bytes of the first `count` frames, tags included.
-    pub(crate) fn bytes(&self, count: usize) -> usize {
-        self.frames.iter().take(count).map(|frame| wire_bytes(frame.bytes, frame.beside)).sum()
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.frames.is_full()
-    }
-}
-
-/// How far a run got.
+/// How far a run of frames got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// Every frame has been forwarded or dropped.
     Done,
-    /// The output takes no more for now; so many frames have been forwarded or dropped.
+    /// The output takes no more for now; so many frames have been forwarded, dropped or begun.
     Blocked(usize),
+}
+
+/// How far a batch got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// So many frames are out.
+    Sent(usize),
+    /// So many frames are out, and a part of the next: nothing else may be sent before the rest of it.
+    Begun { complete: usize },
+    /// The first frame cannot be sent.
+    Refused { reason: DropReason, errno: Option<Errno> },
+    /// Nothing is taken for now.
+    Blocked,
+    /// The peer is gone.
+    Broken(Errno),
 }
 
 /// The first refusal of a kind, to be told once.
@@ -52,35 +43,45 @@ pub(crate) struct Refusal {
     pub(crate) errno: Errno,
 }
 
+/// What takes frames.
+pub(crate) enum Exit {
+    /// An interface; `None` until it is there.
+    Netdev(NetdevExit),
+    /// A peer.
+    Stream(Writer),
+}
+
 /// Where frames leave, and the count of what became of them.
 pub(crate) struct Outlet {
-    injector: Option<Injector>,
+    exit: Exit,
     /// Why nothing can leave at the moment.
     barred: Option<DropReason>,
+    /// Nothing is taken until the descriptor says so.
+    blocked: bool,
+    /// A frame that is out in part: its bytes and timestamp.
+    begun: Option<(usize, u64)>,
+    /// The peer is gone, and the worker does not know yet.
+    broken: Option<Errno>,
     recent: Recent,
     /// Frames that may still be forwarded.
     left: u64,
     /// The latest refusal not yet asked for.
     refusal: Option<Refusal>,
-    /// One segment at a time, for frames the kernel does not segment.
-    scratch: Vec<u8>,
 }
 
 impl Outlet {
     /// An outlet that forwards at most `limit` frames.
-    pub(crate) fn new(limit: Option<u64>) -> Self {
+    pub(crate) fn new(exit: Exit, limit: Option<u64>) -> Self {
         Self {
-            injector: None,
+            exit,
             barred: None,
+            blocked: false,
+            begun: None,
+            broken: None,
             recent: Recent::new(),
             left: limit.unwrap_or(u64::MAX),
             refusal: None,
-            scratch: Vec::new(),
         }
-    }
-
-    pub(crate) fn attach(&mut self, injector: Injector) {
-        self.injector = Some(injector);
     }
 
     /// From now on every frame is dropped for this reason; `None`: no more. The kernel itself takes frames for an
@@ -89,8 +90,37 @@ impl Outlet {
         self.barred = reason;
     }
 
-    pub(crate) fn injector(&self) -> Option<&Injector> {
-        self.injector.as_ref()
+    pub(crate) fn exit(&self) -> &Exit {
+        &self.exit
+    }
+
+    pub(crate) fn netdev(&mut self) -> Option<&mut NetdevExit> {
+        match &mut self.exit {
+            Exit::Netdev(exit) => Some(exit),
+            Exit::Stream(_) => None,
+        }
+    }
+
+    pub(crate) fn writer(&mut self) -> Option<&mut Writer> {
+        match &mut self.exit {
+            Exit::Netdev(_) => None,
+            Exit::Stream(writer) => Some(writer),
+        }
+    }
+
+    /// Whether it waits for its descriptor to take more.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// The descriptor takes more, or there is another one.
+    pub(crate) fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Frames and bytes that are out in part.
+    pub(crate) fn begun(&self) -> (usize, usize) {
+        self.begun.map_or((0, 0), |(bytes, _)| (1, bytes))
     }
 
     /// Whether as many frames as were asked for have been forwarded.
@@ -103,60 +133,149 @@ impl Outlet {
         self.refusal.take()
     }
 
+    /// Why the peer is gone, if sending has shown that it is.
+    pub(crate) fn take_broken(&mut self) -> Option<Errno> {
+        self.broken.take()
+    }
+
     /// Frames forwarded at `moment` (nanoseconds since 1970) or later, by their timestamps; each once.
     pub(crate) fn take_forwarded_since(&mut self, moment: u64) -> u64 {
         self.recent.take_since(moment)
     }
 
-    /// Sends a run; every frame that it gets past is counted.
-    pub(crate) fn send(&mut self, run: &Run<'_>, counters: &mut Counters) -> Progress {
-        if let Some(reason) = self.barred {
-            counters.drop_many(reason, count(run.len()));
-            return Progress::Done;
+    /// Sends the rest of a frame that is out in part.
+    pub(crate) fn flush(&mut self, counters: &mut Counters) {
+        if self.blocked {
+            return;
         }
+        let (Some((bytes, timestamp)), Exit::Stream(writer)) = (self.begun, &mut self.exit) else { return };
+        match writer.flush() {
+            Ok(true) => {
+                self.begun = None;
+                self.note_forwarded(bytes, timestamp, counters);
+            }
+            Ok(false) => self.blocked = true,
+            Err(errno) => self.note_broken(errno, counters),
+        }
+    }
+
+    /// The connection is closed. What the peer had in part has not arrived.
+    pub(crate) fn detach_peer(&mut self, counters: &mut Counters) {
+        if let Exit::Stream(writer) = &mut self.exit {
+            writer.detach();
+        }
+        self.blocked = false;
+        self.abandon_begun(DropReason::NoPeer, counters);
+    }
+
+    /// Gives up a frame that is out in part.
+    pub(crate) fn abandon_begun(&mut self, reason: DropReason, counters: &mut Counters) {
+        if self.begun.take().is_some() {
+            counters.drop(reason);
+        }
+    }
+
+    /// Sends frames through an output of `mtu` bytes; every frame that it gets past is counted. Must not be called
+    /// while [`Outlet::is_blocked`].
+    pub(crate) fn send(&mut self, run: &[Frame<'_>], mtu: u32, counters: &mut Counters) -> Progress {
         let mut done = 0;
         while done < run.len() {
             let allowed = usize::try_from(self.left).unwrap_or(usize::MAX).min(run.len() - done);
-            if allowed == 0 {
-                for _ in done..run.len() {
-                    counters.drop(DropReason::CountReached);
-                }
+            let barred = self.barred.or((allowed == 0).then_some(DropReason::CountReached));
+            if let Some(reason) = barred {
+                counters.drop_many(reason, count(run.len() - done));
                 break;
             }
-            let batch = &run.frames[done..done + allowed];
-            match self.inject(batch) {
-                Ok(sent) => {
-                    for (frame, stamp) in batch[..sent].iter().zip(&run.stamps[done..]) {
-                        self.note_forwarded(frame, *stamp, counters);
-                    }
+            let batch = &run[done..done + allowed];
+            let step = match &mut self.exit {
+                Exit::Netdev(exit) => exit.send(batch, mtu),
+                Exit::Stream(writer) => writer.send(batch),
+            };
+            match step {
+                Step::Sent(sent) => {
+                    self.note_all_forwarded(&batch[..sent], counters);
                     done += sent;
                 }
-                Err(Errno::AGAIN) => return Progress::Blocked(done),
-                Err(Errno::INTR) => {}
-                Err(errno) => {
-                    match self.without_offloads(&batch[0], errno) {
-                        Ok(()) => self.note_forwarded(&batch[0], run.stamps[done], counters),
-                        Err(errno) => {
-                            let reason = reason_of(errno);
-                            counters.drop(reason);
-                            self.refusal = Some(Refusal { reason, errno });
-                        }
-                    }
+                Step::Begun { complete } => {
+                    self.note_all_forwarded(&batch[..complete], counters);
+                    let frame = &batch[complete];
+                    self.begun = Some((frame.wire_bytes(), frame.captured.timestamp_ns));
+                    self.blocked = true;
+                    return Progress::Blocked(done + complete + 1);
+                }
+                Step::Refused { reason, errno } => {
+                    counters.drop(reason);
+                    self.refusal = errno.map(|errno| Refusal { reason, errno }).or(self.refusal);
                     done += 1;
                 }
+                Step::Blocked => {
+                    self.blocked = true;
+                    return Progress::Blocked(done);
+                }
+                Step::Broken(errno) => self.note_broken(errno, counters),
             }
         }
         Progress::Done
     }
 
-    fn inject(&mut self, frames: &[Outgoing<'_>]) -> Result<usize, Errno> {
-        self.injector.as_mut().ok_or(Errno::NODEV)?.send(frames)
+    fn note_broken(&mut self, errno: Errno, counters: &mut Counters) {
+        self.broken = Some(errno);
+        self.barred = Some(DropReason::NoPeer);
+        self.detach_peer(counters);
     }
 
-    fn note_forwarded(&mut self, frame: &Outgoing<'_>, timestamp: u64, counters: &mut Counters) {
-        counters.forward(wire_bytes(frame.bytes, frame.beside));
+    fn note_all_forwarded(&mut self, frames: &[Frame<'_>], counters: &mut Counters) {
+        for frame in frames {
+            self.note_forwarded(frame.wire_bytes(), frame.captured.timestamp_ns, counters);
+        }
+    }
+
+    fn note_forwarded(&mut self, bytes: usize, timestamp: u64, counters: &mut Counters) {
+        counters.forward(bytes);
         self.recent.push(timestamp);
         self.left -= 1;
+    }
+}
+
+/// The way out through an interface.
+#[derive(Default)]
+pub(crate) struct NetdevExit {
+    injector: Option<Injector>,
+    /// One segment at a time, for frames the kernel does not segment.
+    segment: Vec<u8>,
+}
+
+impl NetdevExit {
+    pub(crate) fn attach(&mut self, injector: Injector) {
+        self.injector = Some(injector);
+    }
+
+    pub(crate) fn injector(&self) -> Option<&Injector> {
+        self.injector.as_ref()
+    }
+
+    fn send(&mut self, frames: &[Frame<'_>], mtu: u32) -> Step {
+        let mut batch = ArrayVec::<Outgoing<'_>, BATCH>::new();
+        for frame in frames.iter().take(BATCH) {
+            match outgoing(&frame.captured, mtu) {
+                Ok(outgoing) => batch.push(outgoing),
+                Err(reason) if batch.is_empty() => return Step::Refused { reason, errno: None },
+                Err(_) => break,
+            }
+        }
+        match self.inject(&batch) {
+            Ok(sent) => Step::Sent(sent),
+            Err(Errno::AGAIN) => Step::Blocked,
+            Err(Errno::INTR) => Step::Sent(0),
+            Err(errno) => match self.without_offloads(&batch[0], errno) {
+                Ok(()) => Step::Sent(1),
+                Err(errno) => Step::Refused { reason: reason_of(errno), errno: Some(errno) },
+            },
+        }
+    }
+
+    fn inject(&mut self, frames: &[Outgoing<'_>]) -> Result<usize, Errno> {
+        self.injector.as_mut().ok_or(Errno::NODEV)?.send(frames)
     }
 
     /// A second try for a frame whose offloads the kernel does not accept from a packet socket (EINVAL:
@@ -165,9 +284,9 @@ impl Outlet {
         if refused != Errno::INVAL || frame.vnet.gso_kind().is_none() {
             return Err(refused);
         }
-        let whole = with_tag(frame);
+        let whole = with_tag(frame.bytes, frame.beside);
         let mut segments = Segmenter::new(frame.vnet, &whole).map_err(|_| refused)?;
-        let mut segment = std::mem::take(&mut self.scratch);
+        let mut segment = std::mem::take(&mut self.segment);
         let mut result = Ok(());
         while result.is_ok() && segments.next_into(&mut segment) {
             let plain = Outgoing { vnet: Default::default(), beside: None, bytes: &segment };
@@ -175,16 +294,15 @@ impl Outlet {
             // when the kernel's own segments find no room.
             result = self.inject(&[plain]).map(drop);
         }
-        self.scratch = segment;
+        self.segment = segment;
         result
     }
 }
 
 /// The frame with its tag in the bytes, its virtio-net header already describing it so.
-fn with_tag(frame: &Outgoing<'_>) -> Vec<u8> {
-    use tapferry_frame::ethernet::TAG_OFFSET;
-    let mut whole = frame.bytes.to_vec();
-    if let Some(tag) = frame.beside {
+pub(crate) fn with_tag(frame: &[u8], beside: Option<VlanTag>) -> Vec<u8> {
+    let mut whole = frame.to_vec();
+    if let Some(tag) = beside {
         whole.splice(TAG_OFFSET..TAG_OFFSET, tag.to_bytes());
     }
     whole

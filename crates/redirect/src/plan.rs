@@ -1,6 +1,9 @@
 //! What a redirector is to do. A plan is checked once, here; nothing later doubts it.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tapferry_sys::Error;
@@ -18,6 +21,9 @@ pub const DEFAULT_MARK: u32 = 0x3074;
 pub const DEFAULT_PRE_ROLL: Duration = Duration::from_millis(50);
 /// Bytes the pre-roll may hold.
 pub const DEFAULT_PRE_ROLL_BYTES: usize = 16 * 1024 * 1024;
+/// Bounds of the buffer between gate and output.
+pub const DEFAULT_BUFFER: BufferPlan =
+    BufferPlan { bytes: 16 * 1024 * 1024, frames: 65_536, when_full: WhenFull::DropNewest };
 
 /// Which frames of in_netdev are captured, in QEMU's word for the direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,16 +94,140 @@ impl fmt::Display for Netdev {
     }
 }
 
-/// A redirector from interface to interface.
+/// Where a stream is.
+#[derive(Debug, Clone)]
+pub enum Address {
+    /// A unix socket.
+    Unix {
+        /// Where it is bound.
+        path: PathBuf,
+        /// Whether it is bound here and peers connect to it, or the other way round.
+        server: bool,
+    },
+    /// TCP.
+    Tcp {
+        /// A name or an address; empty for a server on all addresses.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// Whether it is bound here and peers connect to it, or the other way round.
+        server: bool,
+    },
+    /// A stream socket that the process was started with. One that listens has peers like a server; one that is
+    /// connected has this one peer.
+    Passed {
+        /// Its number in the process, for people.
+        number: u32,
+        /// A duplicate of our own.
+        descriptor: Arc<OwnedFd>,
+    },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+            Self::Tcp { host, port, .. } if host.contains(':') => write!(f, "tcp:[{host}]:{port}"),
+            Self::Tcp { host, port, .. } => write!(f, "tcp:{host}:{port}"),
+            Self::Passed { number, .. } => write!(f, "fd:{number}"),
+        }
+    }
+}
+
+/// A stream of frames in QEMU's framing, QEMU's chardev.
+#[derive(Debug, Clone)]
+pub struct StreamPlan {
+    /// Where it is.
+    pub address: Address,
+    /// QEMU's `vnet_hdr_support`: every frame comes with a virtio-net header. Both ends must agree.
+    pub vnet_hdr: bool,
+    /// The network namespace for TCP; `None`: that of the thread which starts the redirector.
+    pub namespace: Option<Namespace>,
+}
+
+impl StreamPlan {
+    /// Brings the calling thread to where connections are made.
+    pub(crate) fn enter(&self) -> Result<(), Error> {
+        self.namespace.as_ref().map_or(Ok(()), Namespace::enter)
+    }
+}
+
+/// One end of a redirector.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// in_netdev or out_netdev.
+    Netdev(Netdev),
+    /// indev or outdev.
+    Stream(StreamPlan),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Netdev(netdev) => netdev.fmt(f),
+            Self::Stream(stream) => stream.address.fmt(f),
+        }
+    }
+}
+
+impl End {
+    fn namespace(&mut self) -> &mut Option<Namespace> {
+        match self {
+            Self::Netdev(netdev) => &mut netdev.namespace,
+            Self::Stream(stream) => &mut stream.namespace,
+        }
+    }
+}
+
+/// When frames that have passed the gate may leave; QEMU's filter-buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// All that have come, this often.
+    Every(Duration),
+    /// When the VM runs, and at once while it does.
+    UntilRunning,
+}
+
+/// What goes when a buffer is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The frame that finds no room.
+    DropNewest,
+    /// Those that have waited longest.
+    DropOldest,
+}
+
+/// The buffer between gate and output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BufferPlan {
+    /// Bytes that may wait.
+    pub bytes: usize,
+    /// Frames that may wait.
+    pub frames: usize,
+    /// What goes when it is full.
+    pub when_full: WhenFull,
+}
+
+/// How frames are written to a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Encoding {
+    /// Length of the virtio-net header in bytes; `None`: that with which a frame came from a stream, else 12.
+    pub vnet_hdr_len: Option<usize>,
+    /// Whether every frame leaves with its checksum complete and cut into segments, although a virtio-net header
+    /// could say what is left to do.
+    pub complete: bool,
+}
+
+/// A redirector.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The interface to capture from.
-    pub in_netdev: Netdev,
-    /// The interface to inject into. May be the same.
-    pub out_netdev: Netdev,
-    /// Direction of capture.
+    /// Where frames come from.
+    pub input: End,
+    /// Where frames go. May be the interface that they come from.
+    pub output: End,
+    /// Direction of capture; of an interface alone.
     pub queue: Queue,
-    /// How to capture.
+    /// How to capture from an interface.
     pub latency: Latency,
     /// `status`, to begin with.
     pub status: bool,
@@ -109,9 +239,16 @@ pub struct Plan {
     pub pre_roll: Duration,
     /// Bytes the pre-roll may hold.
     pub pre_roll_bytes: usize,
+    /// When frames that have passed the gate may leave; `None`: at once.
+    pub hold: Option<Hold>,
+    /// Bounds of what waits for that, or for an output that takes no more. From interface to interface without
+    /// a hold, frames wait in the capture instead.
+    pub buffer: BufferPlan,
+    /// How frames are written to an outdev.
+    pub encoding: Encoding,
     /// SO_MARK of injected frames; frames that bear it are not captured.
     pub mark: u32,
-    /// Wait for an interface that is missing at the start, instead of failing.
+    /// Wait for an interface or a peer that is missing at the start, instead of failing.
     pub wait: bool,
     /// Forward at most this many frames.
     pub count: Option<u64>,
@@ -120,9 +257,15 @@ pub struct Plan {
 impl Plan {
     /// A plan with every default, for two interfaces.
     pub fn new(in_netdev: &str, out_netdev: &str) -> Result<Self, InvalidName> {
-        Ok(Self {
-            in_netdev: Netdev::here(in_netdev)?,
-            out_netdev: Netdev::here(out_netdev)?,
+        let [input, output] = [Netdev::here(in_netdev)?, Netdev::here(out_netdev)?].map(End::Netdev);
+        Ok(Self::between(input, output))
+    }
+
+    /// A plan with every default.
+    pub fn between(input: End, output: End) -> Self {
+        Self {
+            input,
+            output,
             queue: Queue::Tx,
             latency: Latency::Balanced,
             status: true,
@@ -130,22 +273,31 @@ impl Plan {
             running: true,
             pre_roll: DEFAULT_PRE_ROLL,
             pre_roll_bytes: DEFAULT_PRE_ROLL_BYTES,
+            hold: None,
+            buffer: DEFAULT_BUFFER,
+            encoding: Encoding::default(),
             mark: DEFAULT_MARK,
             wait: false,
             count: None,
-        })
+        }
     }
 
     /// Names the namespace of an end that has none: a thread that has left it would not find back.
     pub(crate) fn pin_namespaces(&mut self) -> Result<(), Error> {
-        let ends = [&mut self.in_netdev, &mut self.out_netdev];
-        if ends.iter().all(|netdev| netdev.namespace.is_none()) {
+        let ends = [self.input.namespace(), self.output.namespace()];
+        if ends.iter().all(|namespace| namespace.is_none()) {
             return Ok(());
         }
         let here = Namespace::own()?;
-        for netdev in ends {
-            netdev.namespace.get_or_insert_with(|| here.clone());
+        for namespace in ends {
+            namespace.get_or_insert_with(|| here.clone());
         }
         Ok(())
+    }
+
+    /// Whether frames have a buffer before the output. From interface to interface the capture is one: nothing is
+    /// copied, and it is larger. A stream must always be read, or the VM behind it would wait.
+    pub(crate) fn has_buffer(&self) -> bool {
+        self.hold.is_some() || !matches!((&self.input, &self.output), (End::Netdev(_), End::Netdev(_)))
     }
 }

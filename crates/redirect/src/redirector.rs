@@ -146,7 +146,5 @@ impl Drop for Redirector {
 
 /// What `ps -T` and `top -H` show; the kernel keeps 15 bytes.
 fn thread_name(plan: &Plan) -> String {
-    let mut name = format!("ferry-{}", plan.in_netdev);
-    name.truncate(15);
-    name
+    format!("ferry-{}", plan.input).chars().take(15).collect()
 }

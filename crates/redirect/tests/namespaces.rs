@@ -6,7 +6,7 @@ mod support;
 
 use support::{BOTH, PATIENCE, send, start, tap, try_start};
 use tapferry_redirect::counters::Engine;
-use tapferry_redirect::{EventKind, Latency, Netdev, Plan};
+use tapferry_redirect::{End, EventKind, Latency, Netdev, Plan};
 use tapferry_sys::namespace::Namespace as Place;
 use tapferry_testbed::namespace::{Handle, Namespace};
 use tapferry_testbed::reader::Reader;
@@ -32,8 +32,8 @@ impl Room {
 
 fn between(input: &Room, output: &Room, latency: Latency) -> Plan {
     Plan {
-        in_netdev: input.netdev("tap0"),
-        out_netdev: output.netdev("tap0"),
+        input: End::Netdev(input.netdev("tap0")),
+        output: End::Netdev(output.netdev("tap0")),
         latency,
         ..Plan::new("tap0", "tap0").unwrap()
     }
@@ -60,12 +60,13 @@ fn frames_go_from_one_namespace_to_another_whose_interfaces_bear_the_same_name()
 fn one_end_may_be_where_the_redirector_is_started() {
     let Some(home) = Namespace::enter_or_skip() else { return };
     let (a, room) = (Reader::on_tap(tap("tapA")), Room::with_tap("tap0"));
-    let there = start(Plan { out_netdev: room.netdev("tap0"), ..Plan::new("tapA", "tap0").unwrap() });
+    let there =
+        start(Plan { output: End::Netdev(room.netdev("tap0")), ..Plan::new("tapA", "tap0").unwrap() });
     send("tapA", 0..10);
     there.wait_captured(10);
     assert_eq!(room.guest.wait_for(10, PATIENCE).ranges(0), [(0, 9)]);
     there.stop();
-    let back = start(Plan { in_netdev: room.netdev("tap0"), ..Plan::new("tap0", "tapA").unwrap() });
+    let back = start(Plan { input: End::Netdev(room.netdev("tap0")), ..Plan::new("tap0", "tapA").unwrap() });
     let inside = room.way.enter().unwrap();
     send("tap0", 10..20);
     drop(inside);
@@ -102,6 +103,7 @@ fn interfaces_that_come_back_and_a_move_to_the_ring_find_their_namespace() {
 fn an_interface_is_missed_in_its_own_namespace_alone() {
     let Some(_home) = Namespace::enter_or_skip() else { return };
     let (_here, room) = (tap("tapA"), Room::with_tap("tap0"));
-    let error = try_start(Plan { in_netdev: room.netdev("tapA"), ..Plan::new("tapA", "tapA").unwrap() });
+    let error =
+        try_start(Plan { input: End::Netdev(room.netdev("tapA")), ..Plan::new("tapA", "tapA").unwrap() });
     assert!(error.is_err_and(|error| error.code() == "NETDEV_NOT_FOUND"));
 }

@@ -17,6 +17,7 @@
 //! - [`traffic_control`]: tc filters and tcx programs
 //! - [`rules`]: policy rules that look at the mark
 //! - [`unix_peers`]: which unix sockets are connected to each other
+//! - [`inherited`]: descriptors that the process was started with
 //! - [`tap`]: a TAP's descriptor in another process
 //! - [`pages`]: shared memory and large buffers
 //! - [`stamping`]: the kernel's timestamps, from when on they are made
@@ -30,6 +31,7 @@ pub mod clock;
 pub mod error;
 pub mod filter;
 pub mod grace;
+pub mod inherited;
 pub mod inject;
 pub mod interfaces;
 pub mod link;

@@ -1,50 +1,44 @@
-//! Moving frames: from the capture or the pre-roll, past the gate, into the output.
+//! Having frames moved, and waiting where they cannot be.
 
 use std::time::Duration;
 
 use rustix::event::epoll;
-use tapferry_sys::{Captured, Errno, clock};
+use tapferry_sys::clock;
 
-use super::{Pumped, Token, Worker, nanos};
+use super::ends::Input;
+use super::{Token, Worker, nanos};
 use crate::capture::Capture;
-use crate::counters::{DropReason, count};
 use crate::event::{Event, EventKind};
-use crate::fate::{Fate, decide, wire_bytes};
-use crate::gate::Gate;
-use crate::outlet::{Progress, Run};
+use crate::outlet::Exit;
+use crate::pipeline::Pumped;
 
-/// Runs of frames between two looks at the commands.
-const RUNS_PER_TURN: usize = 64;
 /// While frames come in, the kernel is asked this often whether it had to drop some.
 const OVERFLOW_CHECK: Duration = Duration::from_secs(1);
+/// How long what is being closed may take to hand over what it holds: the ring's timer, even where it counts in
+/// jiffies of 10 ms, and a good part of a second for an output that is stuck.
+const DRAIN_TIME: Duration = Duration::from_millis(250);
+/// Between two looks while something drains.
+const DRAIN_LOOK: Duration = Duration::from_micros(500);
 
 impl Worker {
     /// Moves frames until there are none, the output is full or others must be heard.
     pub(super) fn pump(&mut self) {
-        let mut pumped = self.pump_held();
-        for _ in 0..RUNS_PER_TURN {
-            if pumped == Pumped::Blocked {
-                break;
-            }
-            pumped = self.pump_run();
-            if pumped == Pumped::Idle {
-                break;
-            }
-        }
-        let was_blocked = self.pumped == Pumped::Blocked;
-        self.pumped = pumped;
-        if pumped == Pumped::Blocked && !was_blocked {
-            self.await_output();
-        }
-        if let Some(refusal) = self.outlet.take_refusal() {
+        let mtu = self.ends.output.mtu();
+        let pumped = match &mut self.ends.input {
+            Input::Netdev { capture, .. } => self.pipeline.pump(capture.as_mut(), mtu),
+            Input::Stream { reader, .. } => self.pipeline.pump(Some(reader), mtu),
+        };
+        self.wait_for_room(pumped);
+        if let Some(refusal) = self.pipeline.outlet.take_refusal() {
             self.note_refusal(refusal);
         }
         self.warn_of_drops();
-        if self.outlet.limit_reached() && !self.announced_count {
+        if self.pipeline.outlet.limit_reached() && !self.announced_count {
             self.announced_count = true;
+            let forwarded = self.pipeline.counters.forwarded;
             self.tell(Event::new(
                 EventKind::CountReached,
-                format!("{} frames forwarded, as many as asked for", self.counters.forwarded),
+                format!("{forwarded} frames forwarded, as many as asked for"),
             ));
         }
         let now = clock::monotonic_ns();
@@ -54,119 +48,129 @@ impl Worker {
         }
     }
 
-    /// Frames of the pre-roll whose time has come: the gate opened for them, or did not and will not.
-    fn pump_held(&mut self) -> Pumped {
-        let oldest_kept = clock::realtime_ns().saturating_sub(nanos(self.plan.pre_roll));
-        let Self { hold, gate, output, outlet, counters, .. } = self;
-        while hold.len() > 0 {
-            let (run, end) = next_run(hold.frames(), gate, output.mtu());
-            let (len, progress) = (run.len(), outlet.send(&run, counters));
-            let ended = match end {
-                _ if progress != Progress::Done => None,
-                Some((frame, Fate::Hold)) if frame.timestamp_ns < oldest_kept => Some(DropReason::GateClosed),
-                Some((_, Fate::Drop(reason))) => Some(reason),
-                _ => None,
-            };
-            drop(run);
-            if let Progress::Blocked(done) = progress {
-                hold.advance(done);
-                return Pumped::Blocked;
-            }
-            if let Some(reason) = ended {
-                counters.drop(reason);
-            }
-            let taken = len + usize::from(ended.is_some());
-            hold.advance(taken);
-            if taken == 0 {
-                break;
-            }
+    /// Waits for the output while it takes no more, and does not listen to a capture that has to wait with it.
+    fn wait_for_room(&mut self, pumped: Pumped) {
+        let was_blocked = self.pumped == Pumped::Blocked;
+        self.pumped = pumped;
+        if was_blocked != (pumped == Pumped::Blocked) {
+            self.listen_to_capture();
         }
-        if gate.is_open() {
-            hold.release_memory();
+        let is_blocked = self.pipeline.outlet.is_blocked();
+        if is_blocked == self.awaits_output {
+            return;
         }
-        Pumped::Idle
-    }
-
-    /// One run of captured frames.
-    fn pump_run(&mut self) -> Pumped {
-        let Self { capture, gate, output, outlet, counters, hold, .. } = self;
-        let Some(capture) = capture else { return Pumped::Idle };
-        match capture.fill() {
-            Ok(true) => {}
-            Ok(false) => return Pumped::Idle,
-            Err(Errno::INVAL) => {
-                counters.capture(1, 0);
-                counters.drop(DropReason::UnsupportedOffload);
-                return Pumped::More;
-            }
-            // An interface that is down or gone says so once here; netlink tells the rest.
-            Err(_) => return Pumped::Idle,
-        }
-        let (run, end) = next_run(capture.frames(), gate, output.mtu());
-        let (taken, pumped) = match outlet.send(&run, counters) {
-            Progress::Blocked(done) => {
-                counters.capture(done, run.bytes(done));
-                (done, Pumped::Blocked)
-            }
-            Progress::Done => {
-                counters.capture(run.len(), run.bytes(run.len()));
-                if let Some((frame, fate)) = &end {
-                    counters.capture(1, wire_bytes(frame.bytes, frame.beside));
-                    match fate {
-                        Fate::Drop(reason) => counters.drop(*reason),
-                        // A run ends at a frame that is not sent; what is not dropped is held.
-                        Fate::Hold | Fate::Send(_) => {
-                            counters.drop_many(DropReason::PreRollFull, count(hold.push(frame)));
-                        }
-                    }
+        self.awaits_output = is_blocked;
+        match self.pipeline.outlet.exit() {
+            Exit::Netdev(exit) => {
+                let Some(injector) = exit.injector() else { return };
+                if is_blocked {
+                    epoll::add(&self.epoll, injector, Token::Output.data(), epoll::EventFlags::OUT).ok();
+                } else {
+                    epoll::delete(&self.epoll, injector).ok();
                 }
-                (run.len() + usize::from(end.is_some()), Pumped::More)
             }
-        };
-        drop(run);
-        capture.advance(taken);
-        pumped
-    }
-
-    /// Waits until the output takes frames again, and does not listen to the capture meanwhile.
-    fn await_output(&mut self) {
-        self.listen(epoll::EventFlags::empty());
-        if let Some(injector) = self.outlet.injector() {
-            epoll::add(&self.epoll, injector, Token::Output.data(), epoll::EventFlags::OUT).ok();
+            Exit::Stream(_) => self.listen_to_output_peer(),
         }
     }
 
+    /// Listens to the capture, unless its frames have to wait.
+    fn listen_to_capture(&mut self) {
+        let flags = self.capture_flags();
+        let Input::Netdev { capture: Some(capture), .. } = &self.ends.input else { return };
+        for descriptor in capture.descriptors() {
+            epoll::modify(&self.epoll, descriptor, Token::Input.data(), flags).ok();
+        }
+    }
+
+    pub(super) fn capture_flags(&self) -> epoll::EventFlags {
+        if self.pumped == Pumped::Blocked { epoll::EventFlags::empty() } else { epoll::EventFlags::IN }
+    }
+
+    /// The output takes frames again, or has failed: trying will tell.
     pub(super) fn unblock(&mut self) {
-        if let Some(injector) = self.outlet.injector() {
+        if let Exit::Netdev(exit) = self.pipeline.outlet.exit()
+            && let Some(injector) = exit.injector()
+        {
             injector.socket().take_error().ok();
-            epoll::delete(&self.epoll, injector).ok();
         }
-        self.listen(epoll::EventFlags::IN);
+        self.pipeline.outlet.unblock();
+    }
+
+    /// Takes what the capture still holds, and closes it: nothing is hooked into the interface then.
+    pub(super) fn close_capture(&mut self) {
+        let Some(capture) = self.ends.input.capture_mut() else { return };
+        capture.refuse_more();
+        self.drain(|worker| {
+            worker.account_overflow();
+            worker.ends.input.capture_mut().is_none_or(|capture| {
+                capture.adapt(clock::monotonic_ns()).ok();
+                capture.is_drained()
+            })
+        });
+        self.account_overflow();
+        if let Input::Netdev { capture, .. } = &mut self.ends.input {
+            if let Some(capture) = capture {
+                self.pipeline.drop_from(capture);
+            }
+            *capture = None;
+        }
+        // Whether the gate would have opened for them is not going to be known.
+        self.pipeline.drop_pre_roll();
         self.pumped = Pumped::Idle;
     }
 
-    fn listen(&self, flags: epoll::EventFlags) {
-        for descriptor in self.capture.iter().flat_map(Capture::descriptors) {
-            epoll::modify(&self.epoll, descriptor, Token::Capture.data(), flags).ok();
+    /// Takes what the peer has sent so far, and reads no more.
+    fn close_reader(&mut self) {
+        self.drain(|worker| worker.pumped == Pumped::Idle);
+        if let Input::Stream { reader, .. } = &mut self.ends.input {
+            reader.close();
+            self.pipeline.drop_from(reader);
         }
     }
-}
 
-/// Frames that can be sent one after the other, and the first that cannot, with what becomes of it.
-fn next_run<'a>(
-    frames: impl Iterator<Item = Captured<'a>>,
-    gate: &Gate,
-    mtu: u32,
-) -> (Run<'a>, Option<(Captured<'a>, Fate<'a>)>) {
-    let mut run = Run::default();
-    for frame in frames {
-        match decide(&frame, gate, mtu) {
-            Fate::Send(outgoing) => run.push(outgoing, frame.timestamp_ns),
-            fate => return (run, Some((frame, fate))),
-        }
-        if run.is_full() {
-            break;
+    /// The end: what is here leaves, if the output takes it in time.
+    pub(super) fn finish(&mut self) {
+        self.close_capture();
+        self.close_reader();
+        self.pipeline.release_at_the_end();
+        self.drain(|worker| !worker.pipeline.has_released());
+        self.pipeline.drop_all();
+    }
+
+    /// Moves frames until `is_drained`, or until the time for it is over.
+    fn drain(&mut self, mut is_drained: impl FnMut(&mut Self) -> bool) {
+        let deadline = clock::monotonic_ns() + nanos(DRAIN_TIME);
+        loop {
+            self.unblock();
+            self.pump();
+            if is_drained(self) || clock::monotonic_ns() >= deadline {
+                break;
+            }
+            // The ring hands over its last block when its timer runs out; an output says nothing here.
+            std::thread::sleep(DRAIN_LOOK);
         }
     }
-    (run, None)
+
+    /// Lets the capture change its way of capturing, and waits for its new descriptor then.
+    pub(super) fn adapt_capture(&mut self) -> Result<(), crate::error::StartError> {
+        let Some(capture) = self.ends.input.capture_mut() else { return Ok(()) };
+        match capture.adapt(clock::monotonic_ns()) {
+            Ok(true) => self.listen_to_source(),
+            Ok(false) => Ok(()),
+            Err(error) => {
+                self.warn("ring_refused", || format!("{error}; capturing goes on without a ring"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for the capture's first descriptor, too. One leaves the epoll instance when it is closed.
+    pub(super) fn listen_to_source(&mut self) -> Result<(), crate::error::StartError> {
+        let flags = self.capture_flags();
+        let Input::Netdev { end, capture } = &self.ends.input else { return Ok(()) };
+        let source = capture.as_ref().and_then(|capture: &Capture| capture.descriptors().next());
+        source
+            .map_or(Ok(()), |source| epoll::add(&self.epoll, source, Token::Input.data(), flags))
+            .map_err(|errno| tapferry_sys::Error::new("add to epoll", end.netdev.name.as_str(), errno).into())
+    }
 }

@@ -1,15 +1,16 @@
-//! The thread of a redirector: one loop over commands, link changes, the clock and frames.
+//! The thread of a redirector: one loop over commands, the two ends, the clock and frames.
 //!
 //! Commands are taken before frames, so that a frame is judged by all that is known when it is looked
-//! at. Frames are sent from where they were captured, in runs; a run ends at the first frame that is not
-//! to be sent. When the output takes no more, reading stops where it is and goes on when it does.
+//! at.
 //!
-//! This file has the loop and the commands; [`interfaces`] follows the interfaces, [`frames`] moves frames,
-//! [`report`] counts and tells.
+//! This file has the loop and the commands; [`ends`] is what the two ends are, [`interfaces`] follows those that are
+//! interfaces, [`streams`] those that are streams, [`frames`] has frames moved and waits, [`report`] counts and tells.
 
+mod ends;
 mod frames;
 mod interfaces;
 mod report;
+mod streams;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -19,33 +20,45 @@ use std::time::Duration;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use tapferry_sys::clock::{self, StepWatch};
-use tapferry_sys::link::LinkWatch;
 use tapferry_sys::{Errno, Error};
 
 use crate::capture::Capture;
-use crate::counters::{Counters, DropReason, Statistics};
-use crate::endpoint::{Endpoint, State};
-use crate::error::{Role, StartError};
+use crate::counters::Statistics;
+use crate::error::StartError;
 use crate::event::{Event, EventKind, Observer};
-use crate::gate::Gate;
-use crate::hold::Hold;
-use crate::outlet::Outlet;
-use crate::plan::{Netdev, Plan};
+use crate::outlet::{Exit, NetdevExit, Outlet};
+use crate::pipeline::{Pipeline, Pumped};
+use crate::plan::{End, Plan};
 use crate::redirector::{Command, Inbox};
-use interfaces::require_ethernet;
+use crate::stream::writer::Writer;
+use ends::{Ends, Input, NetdevEnd, Output, Side};
 
 /// What woke the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
     Commands,
-    Links,
+    OutputLinks,
+    InputLinks,
     Clock,
-    Capture,
+    /// The capture, or the peer that is read.
+    Input,
+    /// The interface's socket, or the peer that is written to.
     Output,
+    InputListener,
+    OutputListener,
 }
 
 impl Token {
-    const ALL: [Self; 5] = [Self::Commands, Self::Links, Self::Clock, Self::Capture, Self::Output];
+    const ALL: [Self; 8] = [
+        Self::Commands,
+        Self::OutputLinks,
+        Self::InputLinks,
+        Self::Clock,
+        Self::Input,
+        Self::Output,
+        Self::InputListener,
+        Self::OutputListener,
+    ];
 
     fn data(self) -> epoll::EventData {
         epoll::EventData::new_u64(self as u64)
@@ -56,41 +69,26 @@ impl Token {
     }
 }
 
-/// Whether there is more to do at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pumped {
-    /// Nothing is waiting.
-    Idle,
-    /// Frames are waiting.
-    More,
-    /// Frames are waiting for the output.
-    Blocked,
-}
-
 /// A redirector's state, owned by its thread.
 pub(crate) struct Worker {
     plan: Plan,
-    gate: Gate,
-    input: Endpoint,
-    output: Endpoint,
-    capture: Option<Capture>,
-    hold: Hold,
-    outlet: Outlet,
-    counters: Counters,
+    ends: Ends,
+    pipeline: Pipeline,
 
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     wake: Arc<OwnedFd>,
     commands: Receiver<Command>,
-    input_links: LinkWatch,
-    output_links: LinkWatch,
     clock: StepWatch,
 
     observer: Observer,
     pumped: Pumped,
+    /// Whether the loop waits for the output to take more.
+    awaits_output: bool,
     announced_ready: bool,
     announced_count: bool,
     warned: Vec<&'static str>,
+    framing_errors: u64,
     last_error: Option<String>,
     /// When the wall clock was last set: timestamps before that moment are of another clock.
     stepped_at: u64,
@@ -103,57 +101,54 @@ impl Worker {
     /// Opens everything that is there. What is missing is an error, unless the plan says to wait.
     pub(crate) fn open(mut plan: Plan, observer: Observer, inbox: Inbox) -> Result<Self, StartError> {
         plan.pin_namespaces()?;
-        let on = |operation| Error::on(operation, plan.in_netdev.name.as_str());
-        let (input, input_links) = look_up(&plan.in_netdev)?;
-        let (output, output_links) = look_up(&plan.out_netdev)?;
-        for (role, endpoint) in [(Role::InNetdev, &input), (Role::OutNetdev, &output)] {
-            if endpoint.state() == State::Missing && !plan.wait {
-                return Err(StartError::NotFound { role, name: endpoint.name().to_string() });
-            }
-            require_ethernet(role, endpoint)?;
-        }
-
+        let object = plan.input.to_string();
+        let on = |operation| Error::on(operation, object.as_str());
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(on("create an epoll instance"))?;
         let clock = StepWatch::new().map_err(on("watch the clock"))?;
-        let watched = [
-            (inbox.wake.as_fd(), Token::Commands),
-            (output_links.as_fd(), Token::Links),
-            (input_links.as_fd(), Token::Links),
-            (clock.as_fd(), Token::Clock),
-        ];
-        for (fd, token) in watched {
+        for (fd, token) in [(inbox.wake.as_fd(), Token::Commands), (clock.as_fd(), Token::Clock)] {
             epoll::add(&epoll, fd, token.data(), epoll::EventFlags::IN).map_err(on("add to epoll"))?;
         }
 
+        // The output comes first, so that it is open when the input brings frames.
+        let (output, exit, output_peer) = match &plan.output {
+            End::Netdev(netdev) => {
+                (Output::Netdev(NetdevEnd::look_up(netdev)?), Exit::Netdev(NetdevExit::default()), None)
+            }
+            End::Stream(stream) => {
+                let (end, peer) = streams::open(stream, Side::Output, plan.wait, &inbox.wake)?;
+                (Output::Stream(end), Exit::Stream(Writer::new(stream, plan.encoding)), peer)
+            }
+        };
+        let (input, input_peer) = match &plan.input {
+            End::Netdev(netdev) => (Input::Netdev { end: NetdevEnd::look_up(netdev)?, capture: None }, None),
+            End::Stream(stream) => {
+                let (end, peer) = streams::open(stream, Side::Input, plan.wait, &inbox.wake)?;
+                (Input::Stream { end, reader: streams::reader(stream) }, peer)
+            }
+        };
         let mut worker = Self {
-            gate: Gate::new(plan.status, plan.running, plan.when_stopped),
-            hold: Hold::new(plan.pre_roll_bytes),
-            outlet: Outlet::new(plan.count),
-            input,
-            output,
-            capture: None,
-            counters: Counters::default(),
+            pipeline: Pipeline::new(&plan, Outlet::new(exit, plan.count)),
+            ends: Ends { input, output },
             epoll,
             events: Vec::new(),
             wake: inbox.wake,
             commands: inbox.commands,
-            input_links,
-            output_links,
             clock,
             observer,
             pumped: Pumped::Idle,
+            awaits_output: false,
             announced_ready: false,
             announced_count: false,
             warned: Vec::new(),
+            framing_errors: 0,
             last_error: None,
             stepped_at: 0,
             overflow_checked: clock::monotonic_ns(),
             stopping: false,
             plan,
         };
-        worker.bar_outlet();
-        worker.open_output()?;
-        worker.open_input()?;
+        worker.open_interfaces()?;
+        worker.open_streams(input_peer, output_peer)?;
         worker.announce_start();
         Ok(worker)
     }
@@ -167,7 +162,7 @@ impl Worker {
                 break;
             }
         }
-        self.close_input();
+        self.finish();
         self.statistics()
     }
 
@@ -180,44 +175,46 @@ impl Worker {
         match epoll::wait(&self.epoll, spare_capacity(&mut events), self.timeout().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => {
-                return Err(Error::new("wait for events", self.plan.in_netdev.name.as_str(), errno).into());
+                return Err(Error::new("wait for events", self.plan.input.to_string(), errno).into());
             }
         }
         for event in &events {
             let (data, flags) = (event.data, event.flags);
             match Token::of(data) {
-                Some(Token::Commands) => self.obey_commands()?,
-                Some(Token::Links) => self.follow_links()?,
+                Some(Token::Commands) => {
+                    self.obey_commands()?;
+                    // A peer that was dialled rings here, too.
+                    self.welcome_peers()?;
+                }
+                Some(Token::OutputLinks) => self.follow_links(Side::Output)?,
+                Some(Token::InputLinks) => self.follow_links(Side::Input)?,
                 Some(Token::Clock) => self.follow_clock(),
                 // A ring reports its interface's outage until the error is taken.
-                Some(Token::Capture) if flags.contains(epoll::EventFlags::ERR) => {
-                    self.capture.as_ref().map(Capture::take_error);
+                Some(Token::Input) if flags.contains(epoll::EventFlags::ERR) => {
+                    self.ends.input.capture().map(Capture::take_error);
                 }
-                Some(Token::Output) => self.unblock(),
-                Some(Token::Capture) | None => {}
+                Some(Token::Output) => self.hear_output(flags)?,
+                Some(Token::InputListener | Token::OutputListener) => self.welcome_peers()?,
+                Some(Token::Input) | None => {}
             }
         }
         self.events = events;
         self.pump();
+        self.mourn_peers()?;
         self.adapt_capture()
     }
 
     /// How long nothing needs to be done unless something happens; `None`: for ever.
     fn timeout(&self) -> Option<Timespec> {
+        if self.pumped == Pumped::More {
+            return Some(Timespec::default());
+        }
         let now = clock::monotonic_ns();
-        let adapt_at = self.capture.as_ref().and_then(|capture| capture.adapt_at(now));
-        let adapt = adapt_at.map(|at| Duration::from_nanos(at.saturating_sub(now)));
-        let frames = match self.pumped {
-            Pumped::More => Some(Duration::ZERO),
-            Pumped::Blocked => None,
-            Pumped::Idle => self.hold.front().map(|oldest| {
-                let age = clock::realtime_ns().saturating_sub(oldest.timestamp_ns);
-                // A millisecond at least: the frames behind the oldest are due soon after it.
-                self.plan.pre_roll.saturating_sub(Duration::from_nanos(age)).max(Duration::from_millis(1))
-            }),
-        };
-        let wait = adapt.into_iter().chain(frames).min()?;
-        Timespec::try_from(wait).ok()
+        let adapt_at = self.ends.input.capture().and_then(|capture| capture.adapt_at(now));
+        // While the output takes nothing, nothing else can be done for what waits.
+        let due_at = if self.awaits_output { None } else { self.pipeline.due_at(now) };
+        let next = adapt_at.into_iter().chain(due_at).min()?;
+        Timespec::try_from(Duration::from_nanos(next.saturating_sub(now))).ok()
     }
 
     fn obey_commands(&mut self) -> Result<(), StartError> {
@@ -226,10 +223,10 @@ impl Worker {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::SetStatus(on) => {
-                    self.steer(|gate, now| gate.set_status(on, now), None)?;
+                    self.steer(|pipeline, now| pipeline.gate.set_status(on, now), None)?;
                 }
                 Command::SetRunning { running, at } => {
-                    self.steer(|gate, at| gate.set_running(running, at), at)?;
+                    self.steer(|pipeline, at| pipeline.set_running(running, at), at)?;
                 }
                 Command::Report(reply) => {
                     let statistics = self.statistics();
@@ -242,19 +239,23 @@ impl Worker {
     }
 
     /// Changes the gate as of `claimed`, or as of now where that cannot be a time of this clock.
-    fn steer(&mut self, change: impl FnOnce(&mut Gate, u64), claimed: Option<u64>) -> Result<(), StartError> {
+    fn steer(
+        &mut self,
+        change: impl FnOnce(&mut Pipeline, u64),
+        claimed: Option<u64>,
+    ) -> Result<(), StartError> {
         let now = clock::realtime_ns();
         let moment = claimed.filter(|at| (self.stepped_at..=now).contains(at)).unwrap_or(now);
-        let was_open = self.gate.is_open();
-        change(&mut self.gate, moment);
-        let is_open = self.gate.is_open();
+        let was_open = self.pipeline.gate.is_open();
+        change(&mut self.pipeline, moment);
+        let is_open = self.pipeline.gate.is_open();
         if was_open && !is_open {
-            self.counters.forwarded_late += self.outlet.take_forwarded_since(moment);
+            self.pipeline.counters.forwarded_late += self.pipeline.outlet.take_forwarded_since(moment);
         }
         if self.wants_capture() {
-            self.open_input()?;
+            self.open_capture()?;
         } else {
-            self.close_input();
+            self.close_capture();
         }
         if was_open != is_open {
             let kind = if is_open { EventKind::GateOpened } else { EventKind::GateClosed };
@@ -264,35 +265,28 @@ impl Worker {
     }
 
     fn describe_gate(&self) -> String {
-        let gate = if self.gate.is_open() { "open" } else { "closed" };
-        let status = if self.gate.status() { "on" } else { "off" };
-        let vm = if self.gate.running() { "running" } else { "stopped" };
-        format!("gate {gate} (status {status}, VM {vm})")
+        let gate = &self.pipeline.gate;
+        let open = if gate.is_open() { "open" } else { "closed" };
+        let status = if gate.status() { "on" } else { "off" };
+        let vm = if gate.running() { "running" } else { "stopped" };
+        format!("gate {open} (status {status}, VM {vm})")
     }
 
     fn follow_clock(&mut self) {
         if self.clock.stepped() {
             self.stepped_at = clock::realtime_ns();
-            self.gate.forget_history();
-            if let Some(capture) = &mut self.capture {
+            self.pipeline.gate.forget_history();
+            if let Some(capture) = self.ends.input.capture_mut() {
                 capture.forget_history();
             }
             // Their timestamps are of the old clock, and the gate was closed when they came.
-            self.drop_held(DropReason::GateClosed);
+            self.pipeline.drop_pre_roll();
             self.tell(Event::new(
                 EventKind::ClockStepped,
                 "the clock was set: events stamped before count from their arrival",
             ));
         }
     }
-}
-
-/// The interface as it is now, and the watch that tells of its changes.
-fn look_up(netdev: &Netdev) -> Result<(Endpoint, LinkWatch), StartError> {
-    netdev.enter().map_err(StartError::Namespace)?;
-    let mut links = LinkWatch::open()?;
-    let link = links.by_name(&netdev.name)?;
-    Ok((Endpoint::new(netdev.name.clone(), link, clock::monotonic_ns()), links))
 }
 
 pub(crate) fn nanos(duration: Duration) -> u64 {

@@ -3,23 +3,23 @@
 use tapferry_sys::clock;
 
 use super::Worker;
+use super::ends::{Input, NetdevEnd, Output, Side};
 use crate::capture::Capture;
-use crate::counters::{DropReason, Engine, Statistics, count};
-use crate::endpoint::{State, Transition};
-use crate::error::Role;
+use crate::counters::{DropReason, Engine, Statistics};
+use crate::endpoint::{Endpoint, Transition};
 use crate::event::{Event, EventKind};
 use crate::outlet::Refusal;
 
 impl Worker {
     pub(super) fn account_overflow(&mut self) {
-        let overflow = self.capture.as_mut().map_or(0, Capture::take_overflow);
-        self.counters.overflow(overflow);
+        let overflow = self.ends.input.capture_mut().map_or(0, Capture::take_overflow);
+        self.pipeline.counters.overflow(overflow);
         self.warn_of_drops();
     }
 
     /// Tells of each reason to drop a frame once, however often it happens.
     pub(super) fn warn_of_drops(&mut self) {
-        let dropped = self.counters.dropped;
+        let dropped = self.pipeline.counters.dropped;
         for (reason, frames) in dropped.iter() {
             if let Some(warning) = reason.warning().filter(|_| frames > 0) {
                 self.warn(reason.name(), || format!("{warning} ({reason})"));
@@ -31,27 +31,35 @@ impl Worker {
         self.account_overflow();
         self.look_at_output();
         let now = clock::monotonic_ns();
-        let mut counters = self.counters;
-        counters.held = count(self.hold.len());
-        counters.held_bytes = count(self.hold.bytes());
+        let mut counters = self.pipeline.counters;
+        (counters.held, counters.held_bytes) = self.pipeline.held();
+        let gate = &self.pipeline.gate;
         Statistics {
             counters,
-            gate_open: self.gate.is_open(),
-            status: self.gate.status(),
-            running: self.gate.running(),
-            engine: self.capture.as_ref().map_or(Engine::Closed, Capture::engine),
-            lost_at_output: self.output.lost(),
-            input_outages: self.input.outages(now),
-            output_outages: self.output.outages(now),
+            gate_open: gate.is_open(),
+            status: gate.status(),
+            running: gate.running(),
+            engine: match &self.ends.input {
+                Input::Netdev { capture, .. } => capture.as_ref().map_or(Engine::Closed, Capture::engine),
+                Input::Stream { .. } => Engine::Stream,
+            },
+            lost_at_output: match &self.ends.output {
+                Output::Netdev(end) => end.endpoint.lost(),
+                Output::Stream(_) => 0,
+            },
+            input_outages: self.ends.input.facts().outages(now),
+            output_outages: self.ends.output.facts().outages(now),
+            framing_errors: self.framing_errors,
             last_error: self.last_error.clone(),
         }
     }
 
     /// Reads the output's own counters; its changes of state are told by netlink.
     fn look_at_output(&mut self) {
-        let Some(ifindex) = self.output.ifindex() else { return };
-        if let Ok(Some(link)) = self.output_links.by_index(ifindex) {
-            self.output.count_lost(&link);
+        let Output::Netdev(NetdevEnd { endpoint, links, .. }) = &mut self.ends.output else { return };
+        let Some(ifindex) = endpoint.ifindex() else { return };
+        if let Ok(Some(link)) = links.by_index(ifindex) {
+            endpoint.count_lost(&link);
         }
     }
 
@@ -59,7 +67,7 @@ impl Worker {
     pub(super) fn note_refusal(&mut self, refusal: Refusal) {
         let Refusal { reason, errno } = refusal;
         if !matches!(reason, DropReason::OutputDown | DropReason::OutputMissing) {
-            let output = self.output.name();
+            let output = &self.plan.output;
             self.last_error = Some(format!("a frame could not be sent into '{output}': {errno} ({reason})"));
         }
     }
@@ -73,52 +81,45 @@ impl Worker {
     }
 
     pub(super) fn announce_start(&mut self) {
-        for (role, endpoint) in [(Role::InNetdev, &self.input), (Role::OutNetdev, &self.output)] {
-            let name = endpoint.name().as_str();
-            if endpoint.state() == State::Missing {
-                let message = format!("waiting for {role} '{name}'");
-                self.tell(Event::new(EventKind::Waiting, message).about(name));
-            }
-        }
-        let (input, output) = (self.input.state(), self.output.state());
-        for (role, state) in [(Role::InNetdev, input), (Role::OutNetdev, output)] {
-            if state == State::Down {
-                self.tell_transition(role, Transition::WentDown);
-            }
+        let input = self.ends.input.facts().at_the_start(Side::Input);
+        let output = self.ends.output.facts().at_the_start(Side::Output);
+        for event in input.into_iter().chain(output) {
+            self.tell(event);
         }
         self.announce_ready();
     }
 
     pub(super) fn announce_ready(&mut self) {
-        let present = [&self.input, &self.output].iter().all(|end| end.state() != State::Missing);
+        let present = self.ends.input.facts().is_present() && self.ends.output.facts().is_present();
         if present && !self.announced_ready {
             self.announced_ready = true;
             self.tell(Event::new(EventKind::Ready, self.describe_gate()));
         }
     }
 
-    pub(super) fn tell_transition(&mut self, role: Role, transition: Transition) {
-        use EventKind as Kind;
-        let (input, output) = match transition {
-            Transition::WentDown => (Kind::InputDown, Kind::OutputDown),
-            Transition::CameUp => (Kind::InputUp, Kind::OutputUp),
-            Transition::Vanished => (Kind::InputMissing, Kind::OutputMissing),
-            Transition::Returned(_) => (Kind::InputBack, Kind::OutputBack),
-        };
-        let (kind, endpoint) = match role {
-            Role::InNetdev => (input, &self.input),
-            Role::OutNetdev => (output, &self.output),
-        };
-        let what = match transition {
-            Transition::WentDown | Transition::Vanished => endpoint.trouble(),
-            Transition::CameUp => "is up",
-            Transition::Returned(_) => "is there",
-        };
-        let name = endpoint.name().as_str();
-        self.tell(Event::new(kind, format!("{role} '{name}' {what}")).about(name));
-    }
-
     pub(super) fn tell(&self, event: Event) {
         (self.observer)(event);
     }
+}
+
+/// What is told of an interface that changes.
+pub(super) fn transition_event(side: Side, endpoint: &Endpoint, transition: Transition) -> Event {
+    use EventKind as Kind;
+    let (input, output) = match transition {
+        Transition::WentDown => (Kind::InputDown, Kind::OutputDown),
+        Transition::CameUp => (Kind::InputUp, Kind::OutputUp),
+        Transition::Vanished => (Kind::InputMissing, Kind::OutputMissing),
+        Transition::Returned(_) => (Kind::InputBack, Kind::OutputBack),
+    };
+    let what = match transition {
+        Transition::WentDown | Transition::Vanished => endpoint.trouble(),
+        Transition::CameUp => "is up",
+        Transition::Returned(_) => "is there",
+    };
+    let kind = match side {
+        Side::Input => input,
+        Side::Output => output,
+    };
+    let (role, name) = (side.netdev(), endpoint.name().as_str());
+    Event::new(kind, format!("{role} '{name}' {what}")).about(name)
 }

@@ -1,37 +1,16 @@
-//! What becomes of one captured frame: a pure decision from its timestamp, its header and the output's
+//! How a captured frame leaves through an interface: a pure decision from its virtio-net header and the output's
 //! MTU.
 
-use tapferry_frame::ethernet::{ETHERNET_HEADER_LEN, VLAN_TAG_LEN, VlanTag};
+use tapferry_frame::ethernet::ETHERNET_HEADER_LEN;
 use tapferry_frame::gso::{self, FitError};
 use tapferry_frame::layers::Malformed;
 use tapferry_sys::Captured;
 use tapferry_sys::inject::Outgoing;
 
 use crate::counters::DropReason;
-use crate::gate::{Gate, Verdict};
 
-/// What becomes of a frame.
-#[derive(Debug)]
-pub(crate) enum Fate<'a> {
-    /// Send it, like this.
-    Send(Outgoing<'a>),
-    /// Keep it until an event or time decides.
-    Hold,
-    /// Drop it.
-    Drop(DropReason),
-}
-
-/// Decides on a frame that would leave through an interface of `mtu` bytes.
-pub(crate) fn decide<'a>(frame: &Captured<'a>, gate: &Gate, mtu: u32) -> Fate<'a> {
-    match gate.judge(frame.timestamp_ns) {
-        Verdict::Closed => Fate::Drop(DropReason::GateClosed),
-        Verdict::Undecided => Fate::Hold,
-        Verdict::Pass => outgoing(frame, mtu).map_or_else(Fate::Drop, Fate::Send),
-    }
-}
-
-/// The frame as it leaves: segments that fit the output, and its tag put back.
-fn outgoing<'a>(frame: &Captured<'a>, mtu: u32) -> Result<Outgoing<'a>, DropReason> {
+/// The frame as it leaves through an interface of `mtu` bytes: segments that fit it, and its tag put back.
+pub(crate) fn outgoing<'a>(frame: &Captured<'a>, mtu: u32) -> Result<Outgoing<'a>, DropReason> {
     if frame.is_truncated() {
         return Err(DropReason::Truncated);
     }
@@ -56,11 +35,6 @@ fn outgoing<'a>(frame: &Captured<'a>, mtu: u32) -> Result<Outgoing<'a>, DropReas
     Ok(Outgoing { vnet, beside: frame.beside, bytes: frame.bytes })
 }
 
-/// The length of a frame as it was on the wire, its tag included, in bytes.
-pub(crate) fn wire_bytes(bytes: &[u8], beside: Option<VlanTag>) -> usize {
-    bytes.len() + if beside.is_some() { VLAN_TAG_LEN } else { 0 }
-}
-
 #[cfg(test)]
 mod tests {
     use tapferry_frame::vnet::VnetHeader;
@@ -68,7 +42,6 @@ mod tests {
     use tapferry_testbed::vnet::LENGTH_LEGACY;
 
     use super::*;
-    use crate::plan::WhenStopped;
 
     fn fate_of(frame: &Frame, wire_len: Option<u32>, mtu: u32) -> Result<VnetHeader, DropReason> {
         let header: [u8; VnetHeader::LEN] = frame.header.to_bytes(LENGTH_LEGACY).try_into().unwrap();
@@ -79,11 +52,7 @@ mod tests {
             bytes: &frame.bytes,
             wire_len: wire_len.unwrap_or_else(|| u32::try_from(frame.bytes.len()).unwrap()),
         };
-        match decide(&captured, &Gate::new(true, true, WhenStopped::Off), mtu) {
-            Fate::Send(outgoing) => Ok(outgoing.vnet),
-            Fate::Drop(reason) => Err(reason),
-            Fate::Hold => panic!("the gate is open"),
-        }
+        outgoing(&captured, mtu).map(|outgoing| outgoing.vnet)
     }
 
     #[test]

@@ -1,0 +1,55 @@
+//! The stream ends of a redirector, indev and outdev: one peer after another on a socket.
+//!
+//! - [`peers`]: how an end comes by its peers: it listens, it dials, or it was given one
+//! - [`dial`]: one connection made, and one sought for as long as it takes
+//! - [`listen`]: a socket that peers connect to
+//! - [`reader`]: frames from a peer
+//! - [`writer`]: frames to a peer
+//! - [`error`]: why an end could not be opened
+//!
+//! Invariants: nothing here blocks the redirector's thread; a peer that misbehaves costs its own connection and
+//! nothing else; no half of a record is ever taken from one connection and half from the next.
+
+pub(crate) mod dial;
+pub(crate) mod error;
+pub(crate) mod listen;
+pub(crate) mod peers;
+pub(crate) mod reader;
+pub(crate) mod writer;
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, getsockname, sockopt};
+
+/// Asked for in the kernel for frames on their way to a peer, in bytes: some 64 KiB frames fit.
+const SEND_BUFFER: usize = 1024 * 1024;
+/// A peer's machine that is silent for so long is asked whether it is there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+/// For how long a peer's machine may leave what is sent unacknowledged, in milliseconds.
+const UNACKNOWLEDGED_MS: u32 = 20_000;
+
+/// Whether a socket is of TCP.
+pub(crate) fn is_tcp(socket: impl AsFd) -> bool {
+    getsockname(socket)
+        .is_ok_and(|address| [AddressFamily::INET, AddressFamily::INET6].contains(&address.address_family()))
+}
+
+/// Sets a connection up: frames leave at once, in a buffer with room for long ones, and a machine that is gone is
+/// noticed. A kernel that refuses any of it leaves a connection that works all the same.
+fn tune(socket: impl AsFd) {
+    let socket = socket.as_fd();
+    sockopt::set_socket_send_buffer_size_force(socket, SEND_BUFFER)
+        .or_else(|_| sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER))
+        .ok();
+    if is_tcp(socket) {
+        sockopt::set_tcp_nodelay(socket, true).ok();
+        sockopt::set_socket_keepalive(socket, true).ok();
+        sockopt::set_tcp_keepidle(socket, KEEPALIVE_AFTER).ok();
+        sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL).ok();
+        sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES).ok();
+        sockopt::set_tcp_user_timeout(socket, UNACKNOWLEDGED_MS).ok();
+    }
+}

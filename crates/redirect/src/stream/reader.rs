@@ -1,0 +1,107 @@
+//! Frames from a peer.
+
+use std::os::fd::OwnedFd;
+
+use rustix::net::{RecvFlags, recv};
+use tapferry_stream::{Decoder, Framing, FramingError};
+use tapferry_sys::{Captured, Errno, clock};
+
+use crate::frame::{Carried, Frame, FrameSource};
+
+/// Why a connection is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectionEnd {
+    /// The peer closed it, in the middle of a record or not.
+    Closed { cut: bool },
+    /// The kernel says why.
+    Failed(Errno),
+    /// The peer sends what is no stream of frames.
+    Malformed(FramingError),
+}
+
+/// The input of a stream.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    peer: Option<OwnedFd>,
+    decoder: Decoder,
+    /// When the bytes at hand were read: CLOCK_REALTIME, nanoseconds since 1970.
+    arrived: u64,
+    end: Option<ConnectionEnd>,
+}
+
+impl Reader {
+    pub(crate) fn new(vnet_hdr: bool) -> Self {
+        Self { peer: None, decoder: Decoder::new(Framing { vnet_hdr }), arrived: 0, end: None }
+    }
+
+    /// Reads from this peer from now on.
+    pub(crate) fn attach(&mut self, peer: OwnedFd) {
+        self.decoder.reset();
+        self.end = None;
+        self.peer = Some(peer);
+    }
+
+    /// Closes the connection. What was read can still be taken.
+    pub(crate) fn close(&mut self) {
+        self.peer = None;
+    }
+
+    /// Why the connection is over, if it is: it is closed then. Complete frames before its end were handed out.
+    pub(crate) fn take_end(&mut self) -> Option<ConnectionEnd> {
+        let end = self.end.take()?;
+        self.peer = None;
+        self.decoder.reset();
+        Some(end)
+    }
+
+    fn read(&mut self) -> Result<bool, ConnectionEnd> {
+        loop {
+            if self.decoder.poll().map_err(ConnectionEnd::Malformed)? {
+                return Ok(true);
+            }
+            let Some(peer) = &self.peer else { return Ok(false) };
+            match recv(peer, self.decoder.space(), RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return Err(ConnectionEnd::Closed { cut: !self.decoder.is_between_records() }),
+                Ok((bytes, _)) => {
+                    self.decoder.filled(bytes);
+                    self.arrived = clock::realtime_ns();
+                }
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(ConnectionEnd::Failed(errno)),
+            }
+        }
+    }
+}
+
+impl FrameSource for Reader {
+    fn fill(&mut self) -> Result<bool, Errno> {
+        if self.end.is_some() {
+            return Ok(false);
+        }
+        self.read().or_else(|end| {
+            self.end = Some(end);
+            Ok(false)
+        })
+    }
+
+    fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
+        let has_headers = self.decoder.framing().vnet_hdr;
+        self.decoder.records().map(move |record| {
+            let carried = if has_headers { Carried::new(record.vnet_hdr) } else { None };
+            let captured = Captured {
+                timestamp_ns: self.arrived,
+                vnet: carried.map(|header| header.vnet()).unwrap_or_default(),
+                beside: None,
+                bytes: record.frame,
+                // A record is never longer than the decoder's limit.
+                wire_len: u32::try_from(record.frame.len()).unwrap_or(u32::MAX),
+            };
+            Frame { captured, carried }
+        })
+    }
+
+    fn advance(&mut self, frames: usize) {
+        self.decoder.advance(frames);
+    }
+}

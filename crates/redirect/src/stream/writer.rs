@@ -1,0 +1,262 @@
+//! Frames to a peer.
+//!
+//! Frames are sent from where they lie, a batch in one call; only one that has to be changed on the way, because the
+//! peer takes it whole and it is not, is copied. Where the kernel takes half a frame, the other half is kept, and
+//! nothing else is sent before it.
+
+use std::io::IoSlice;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use arrayvec::ArrayVec;
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+use tapferry_frame::ethernet::TAG_OFFSET;
+use tapferry_frame::gso::{SegmentError, Segmenter};
+use tapferry_frame::vnet::VnetHeader;
+use tapferry_stream::{Framing, Prefix};
+use tapferry_sys::Errno;
+
+use crate::counters::DropReason;
+use crate::frame::{Frame, LONGEST_VNET_HDR};
+use crate::outlet::{Step, with_tag};
+use crate::pipeline::BATCH;
+use crate::plan::{Encoding, StreamPlan};
+
+/// `struct virtio_net_hdr_v1`, of every guest since virtio 1.0, in bytes.
+const MODERN_VNET_HDR: usize = 12;
+/// The fields before a record and a virtio-net header, in bytes.
+const LONGEST_HEAD: usize = 8 + LONGEST_VNET_HDR;
+/// Pieces of one frame: head, addresses, tag, rest.
+const PIECES: usize = 4;
+/// A batch ends when so many bytes had to be copied for it.
+const COPIED_AT_MOST: usize = 256 * 1024;
+
+/// The output of a stream.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    peer: Option<OwnedFd>,
+    framing: Framing,
+    encoding: Encoding,
+    /// Records that were made for this batch.
+    made: Vec<u8>,
+    /// One segment.
+    segment: Vec<u8>,
+    /// What is left of a frame that the kernel took in part.
+    rest: Vec<u8>,
+    rest_sent: usize,
+}
+
+/// How a frame goes over the wire.
+struct Item {
+    head: ArrayVec<u8, LONGEST_HEAD>,
+    tag: Option<[u8; 4]>,
+    body: Body,
+    len: usize,
+}
+
+enum Body {
+    /// The frame's own bytes, behind the head.
+    AsItIs,
+    /// Whole records, made anew.
+    Made(Range<usize>),
+}
+
+impl Writer {
+    pub(crate) fn new(plan: &StreamPlan, encoding: Encoding) -> Self {
+        Self {
+            peer: None,
+            framing: Framing { vnet_hdr: plan.vnet_hdr },
+            encoding,
+            made: Vec::new(),
+            segment: Vec::new(),
+            rest: Vec::new(),
+            rest_sent: 0,
+        }
+    }
+
+    /// Writes to this peer from now on.
+    pub(crate) fn attach(&mut self, peer: OwnedFd) {
+        self.peer = Some(peer);
+    }
+
+    /// Closes the connection. A frame that the peer has half of is gone.
+    pub(crate) fn detach(&mut self) {
+        self.peer = None;
+        self.forget_rest();
+    }
+
+    pub(crate) fn peer(&self) -> Option<BorrowedFd<'_>> {
+        self.peer.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Sends what is left of a frame. Says whether it is out.
+    pub(crate) fn flush(&mut self) -> Result<bool, Errno> {
+        let Some(peer) = &self.peer else { return Err(Errno::NOTCONN) };
+        while self.rest_sent < self.rest.len() {
+            match send(peer, &self.rest[self.rest_sent..], FLAGS) {
+                Ok(sent) => self.rest_sent += sent,
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        self.forget_rest();
+        Ok(true)
+    }
+
+    /// Sends the first frames of a batch.
+    pub(crate) fn send(&mut self, frames: &[Frame<'_>]) -> Step {
+        self.made.clear();
+        let mut items = ArrayVec::<Item, BATCH>::new();
+        for frame in frames.iter().take(BATCH) {
+            match self.item(frame) {
+                Ok(item) => items.push(item),
+                Err(reason) if items.is_empty() => return Step::Refused { reason, errno: None },
+                Err(_) => break,
+            }
+            if self.made.len() >= COPIED_AT_MOST {
+                break;
+            }
+        }
+        let mut pieces = ArrayVec::<IoSlice<'_>, { BATCH * PIECES }>::new();
+        for (item, frame) in items.iter().zip(frames) {
+            item.push_pieces(frame.captured.bytes, &self.made, &mut pieces);
+        }
+        let Some(peer) = &self.peer else { return Step::Broken(Errno::NOTCONN) };
+        let sent = loop {
+            match sendmsg(peer, &pieces, &mut SendAncillaryBuffer::default(), FLAGS) {
+                Ok(sent) => break sent,
+                Err(Errno::AGAIN) => return Step::Blocked,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Step::Broken(errno),
+            }
+        };
+        drop(pieces);
+        self.settle(&items, frames, sent)
+    }
+
+    /// Says how many frames `sent` bytes are, and keeps the rest of one that left in part.
+    fn settle(&mut self, items: &[Item], frames: &[Frame<'_>], sent: usize) -> Step {
+        let mut left = sent;
+        for (index, (item, frame)) in items.iter().zip(frames).enumerate() {
+            if left < item.len {
+                if left == 0 {
+                    return Step::Sent(index);
+                }
+                let mut pieces = ArrayVec::<IoSlice<'_>, { BATCH * PIECES }>::new();
+                item.push_pieces(frame.captured.bytes, &self.made, &mut pieces);
+                for piece in &pieces {
+                    let skipped = left.min(piece.len());
+                    self.rest.extend_from_slice(&piece[skipped..]);
+                    left -= skipped;
+                }
+                return Step::Begun { complete: index };
+            }
+            left -= item.len;
+        }
+        Step::Sent(items.len())
+    }
+
+    /// How a frame is written; what cannot be written has its reason.
+    fn item(&mut self, frame: &Frame<'_>) -> Result<Item, DropReason> {
+        let captured = &frame.captured;
+        if captured.is_truncated() {
+            return Err(DropReason::Truncated);
+        }
+        if captured.bytes.is_empty() || (captured.beside.is_some() && captured.bytes.len() < TAG_OFFSET) {
+            return Err(DropReason::Malformed);
+        }
+        let header_len = self.header_len(frame);
+        let is_whole = !captured.vnet.needs_checksum() && captured.vnet.gso_kind().is_none();
+        if !is_whole && (header_len == 0 || self.encoding.complete) {
+            return self.make_whole(frame, header_len);
+        }
+        let header = if self.encoding.complete { Some([0; LONGEST_VNET_HDR]) } else { header_of(frame) };
+        let header = header.ok_or(DropReason::Malformed)?;
+        let tag = captured.beside.map(|tag| tag.to_bytes());
+        let prefix = Prefix::new(self.framing, header_len, frame.wire_bytes()).ok_or(DropReason::TooLong)?;
+        let mut head = ArrayVec::new();
+        head.extend(prefix.as_bytes().iter().chain(&header[..header_len]).copied());
+        let len = head.len() + frame.wire_bytes();
+        Ok(Item { head, tag, body: Body::AsItIs, len })
+    }
+
+    /// Records of whole frames, each with a header that says so.
+    fn make_whole(&mut self, frame: &Frame<'_>, header_len: usize) -> Result<Item, DropReason> {
+        let captured = &frame.captured;
+        let vnet = match captured.beside {
+            None => captured.vnet,
+            Some(_) => captured.vnet.with_tag_inserted().ok_or(DropReason::Malformed)?,
+        };
+        let tagged = captured.beside.map(|_| with_tag(captured.bytes, captured.beside));
+        let mut segments = Segmenter::new(vnet, tagged.as_deref().unwrap_or(captured.bytes)).map_err(
+            |error| match error {
+                SegmentError::Unsupported(_) => DropReason::UnsupportedOffload,
+                SegmentError::TooLong => DropReason::TooLong,
+                SegmentError::Malformed(_) => DropReason::Malformed,
+            },
+        )?;
+        let start = self.made.len();
+        while segments.next_into(&mut self.segment) {
+            let Some(prefix) = Prefix::new(self.framing, header_len, self.segment.len()) else {
+                self.made.truncate(start);
+                return Err(DropReason::TooLong);
+            };
+            self.made.extend_from_slice(prefix.as_bytes());
+            self.made.extend_from_slice(&[0; LONGEST_VNET_HDR][..header_len]);
+            self.made.extend_from_slice(&self.segment);
+        }
+        let body = start..self.made.len();
+        Ok(Item { head: ArrayVec::new(), tag: None, len: body.len(), body: Body::Made(body) })
+    }
+
+    /// The length of the virtio-net header that this frame gets, in bytes.
+    fn header_len(&self, frame: &Frame<'_>) -> usize {
+        if !self.framing.vnet_hdr {
+            return 0;
+        }
+        let carried = frame.carried.map(|header| header.as_bytes().len());
+        self.encoding.vnet_hdr_len.or(carried).unwrap_or(MODERN_VNET_HDR).min(LONGEST_VNET_HDR)
+    }
+
+    fn forget_rest(&mut self) {
+        self.rest.clear();
+        self.rest_sent = 0;
+    }
+}
+
+impl Item {
+    fn push_pieces<'a>(
+        &'a self,
+        frame: &'a [u8],
+        made: &'a [u8],
+        pieces: &mut ArrayVec<IoSlice<'a>, { BATCH * PIECES }>,
+    ) {
+        match (&self.body, &self.tag) {
+            (Body::Made(range), _) => pieces.push(IoSlice::new(&made[range.clone()])),
+            (Body::AsItIs, None) => pieces.extend([&self.head[..], frame].map(IoSlice::new)),
+            (Body::AsItIs, Some(tag)) => {
+                let (addresses, rest) = frame.split_at(TAG_OFFSET);
+                pieces.extend([&self.head[..], addresses, tag, rest].map(IoSlice::new));
+            }
+        }
+    }
+}
+
+/// The virtio-net header of a frame: that which came with it, or what the kernel says of it.
+fn header_of(frame: &Frame<'_>) -> Option<[u8; LONGEST_VNET_HDR]> {
+    let mut header = [0; LONGEST_VNET_HDR];
+    if let Some(carried) = frame.carried {
+        header[..carried.as_bytes().len()].copy_from_slice(carried.as_bytes());
+    } else {
+        let vnet = match frame.captured.beside {
+            None => frame.captured.vnet,
+            Some(_) => frame.captured.vnet.with_tag_inserted()?,
+        };
+        header[..VnetHeader::LEN].copy_from_slice(&vnet.to_bytes());
+    }
+    Some(header)
+}
+
+/// A peer that is gone must not end the process (SIGPIPE); a passed descriptor is left as it is (O_NONBLOCK).
+const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
