@@ -43,7 +43,7 @@ pub struct Decoder {
 enum Standing {
     /// No record with anything in it yet.
     Unjudged,
-    /// The first record could be read either way; what follows it tells.
+    /// The first record could be read either way; the beginning of the next one tells.
     Doubtful,
     /// The stream is in step.
     Settled,
@@ -140,6 +140,10 @@ impl<'a> Walk<'a> {
             Ok(length) if length <= MAX_LENGTH => length,
             _ => return Err(self.explained(FramingError::Oversized { length: announced })),
         };
+        if length == 0 && self.standing == Standing::Doubtful {
+            // Nobody sends empty records; but the padding of a frame that is read the wrong way looks like one.
+            return Err(diagnosis::mismatch(self.framing));
+        }
         let vnet_hdr_len = if self.framing.vnet_hdr {
             let Some(announced) = field_at(self.bytes, FIELD) else { return Ok(None) };
             match usize::try_from(announced) {

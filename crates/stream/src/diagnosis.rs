@@ -30,7 +30,7 @@ pub(crate) enum Verdict {
 enum Likeness {
     /// Nothing that is known.
     Unknown,
-    /// A known ethertype.
+    /// A known ethertype, and no packet behind it that belies it.
     Type,
     /// A packet of that type, and behind it what fills a short frame up to the length that Ethernet wants.
     Padded,
@@ -41,13 +41,19 @@ enum Likeness {
 const ETHERNET_HEADER: usize = 14;
 const VLAN_TAG: usize = 4;
 
-/// Frames are padded up to this: 60 bytes without the checksum, and a VLAN tag.
-const PADDED: usize = 64;
+/// What a short frame is padded to, without its checksum; the longer one got a VLAN tag afterwards.
+const PADDED: [usize; 2] = [60, 64];
 
 const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
 const RARP: u16 = 0x8035;
 const IPV6: u16 = 0x86dd;
+
+/// Up to this the field is a length, and a packet of 802.2 LLC follows.
+const MAX_LLC_LEN: u16 = 1500;
+
+/// How the spanning tree protocol's packets begin in 802.2 LLC.
+const SPANNING_TREE: [u8; 3] = [0x42, 0x42, 0x03];
 
 /// 802.1Q, 802.1ad and what came before it: a tag of four bytes, the ethertype behind it.
 const VLAN: [u16; 3] = [0x8100, 0x88a8, 0x9100];
@@ -73,65 +79,82 @@ pub(crate) fn begins_a_frame(length: usize, field: u32) -> bool {
 
 /// Judges the first record of a connection by the bytes after its first field, as many as that field says.
 pub(crate) fn judge(framing: Framing, body: &[u8]) -> Verdict {
-    let plain = likeness(body, body.len());
     let headers = Headers::read(body);
-    let (configured, possible, clear) = if framing.vnet_hdr {
-        let configured = headers.map_or(Likeness::Unknown, |headers| headers.frame);
-        (configured, plain >= Likeness::Type, plain >= Likeness::Padded)
+    let (configured, otherwise) = if framing.vnet_hdr {
+        let configured = headers.map_or(Likeness::Unknown, |headers| headers.likeness);
+        (configured, without_vnet_hdr_support(body))
     } else {
-        let seen = headers.filter(|headers| headers.is_possible());
-        (plain, seen.is_some(), seen.is_some_and(|headers| headers.is_clear()))
+        let otherwise = headers.map_or(Verdict::AsConfigured, Headers::verdict);
+        (likeness(body, body.len()), otherwise)
     };
-    if configured >= Likeness::Type || !possible {
-        Verdict::AsConfigured
-    } else if clear {
-        Verdict::Mismatch
-    } else {
-        Verdict::Either
+    match (configured, otherwise) {
+        (Likeness::Unknown, otherwise) => otherwise,
+        (Likeness::Type | Likeness::Padded, Verdict::Mismatch) => Verdict::Either,
+        _ => Verdict::AsConfigured,
+    }
+}
+
+/// The verdict of the reading without vnet_hdr_support alone. The body is a frame; but from a TAP that has virtio-net
+/// headers QEMU sends them all the same, unannounced.
+fn without_vnet_hdr_support(body: &[u8]) -> Verdict {
+    let unannounced = |len: &usize| {
+        body.split_at_checked(*len).is_some_and(|(header, frame)| {
+            is_in_use(header, frame.len()) && convinces(frame, likeness(frame, frame.len()))
+        })
+    };
+    match likeness(body, body.len()) {
+        Likeness::Exact | Likeness::Padded => Verdict::Mismatch,
+        _ if VNET_HDR_LENGTHS[1..].iter().any(unannounced) => Verdict::Mismatch,
+        Likeness::Type => Verdict::Either,
+        Likeness::Unknown => Verdict::AsConfigured,
     }
 }
 
 /// The reading with vnet_hdr_support.
 #[derive(Debug, Clone, Copy)]
-struct Headers {
-    /// The announced length of the virtio-net header; it is one of the possible ones.
-    len: usize,
-    /// Whether the fields of the virtio-net header have values that occur.
-    in_use: bool,
-    /// What the frame behind it looks like.
-    frame: Likeness,
-    /// Whether the destination address begins with two zero bytes.
-    zero_address: bool,
+struct Headers<'a> {
+    header: &'a [u8],
+    /// All but the last four bytes, which lie outside of the body.
+    frame: &'a [u8],
+    likeness: Likeness,
 }
 
-impl Headers {
-    fn read(body: &[u8]) -> Option<Self> {
+impl<'a> Headers<'a> {
+    /// `None` if there is no virtio-net header of the announced length.
+    fn read(body: &'a [u8]) -> Option<Self> {
         let len = usize::try_from(field_at(body, 0)?).ok().filter(|len| VNET_HDR_LENGTHS.contains(len))?;
         let (header, frame) = body[FIELD..].split_at_checked(len)?;
-        // The last four bytes of the frame lie outside of the body.
-        let frame_len = FIELD + frame.len();
-        Some(Self {
-            len,
-            in_use: len == 0 || is_in_use(header, frame_len),
-            frame: likeness(frame, frame_len),
-            zero_address: frame.starts_with(&[0, 0]),
-        })
+        Some(Self { header, frame, likeness: likeness(frame, FIELD + frame.len()) })
     }
 
-    /// With a header its fields speak; without one only what the frame looks like is left.
-    fn is_possible(self) -> bool {
-        self.in_use && (self.len > 0 || self.frame >= Likeness::Type)
+    /// The verdict of this reading alone. A header has fields that speak for it; without one there are only four zero
+    /// bytes, with which an address may well begin, and the frame itself has to convince.
+    fn verdict(self) -> Verdict {
+        if self.header.is_empty() {
+            return match self.likeness {
+                Likeness::Unknown => Verdict::AsConfigured,
+                likeness if convinces(self.frame, likeness) => Verdict::Mismatch,
+                _ => Verdict::Either,
+            };
+        }
+        if !is_in_use(self.header, FIELD + self.frame.len()) {
+            Verdict::AsConfigured
+        } else if self.likeness >= Likeness::Type {
+            Verdict::Mismatch
+        } else {
+            Verdict::Either
+        }
     }
+}
 
-    /// A header of length 0 is four zero bytes, with which an address may well begin. So the packet has to fit: the same
-    /// bytes behind a tag that is not known here, in a frame as configured, would be four shorter. Padding hides that;
-    /// then at least the address is not to be zeros throughout.
-    fn is_clear(self) -> bool {
-        self.is_possible()
-            && match self.len {
-                0 => self.frame == Likeness::Exact || (self.frame == Likeness::Padded && !self.zero_address),
-                _ => self.frame >= Likeness::Type,
-            }
+/// Whether such a frame cannot well be the rest of a longer one, with a tag before the packet that is not known here:
+/// its packet would end four bytes or more before the frame does. Padding hides that; then the address should at least
+/// not look like the end of one that is nearly all zeros, as laboratories give out.
+fn convinces(frame: &[u8], likeness: Likeness) -> bool {
+    match likeness {
+        Likeness::Exact => true,
+        Likeness::Padded => !frame.starts_with(&[0]),
+        Likeness::Type | Likeness::Unknown => false,
     }
 }
 
@@ -168,43 +191,55 @@ fn likeness(frame: &[u8], len: usize) -> Likeness {
     let tagged = header > ETHERNET_HEADER;
     let (Some(ethertype), Some(packet)) = (ethertype, frame.get(header..)) else { return Likeness::Unknown };
     let room = len - header;
-    match packet_len(ethertype, packet) {
-        Some(packet_len) if packet_len == room => Likeness::Exact,
-        Some(packet_len) if packet_len < room && len <= PADDED => Likeness::Padded,
-        _ if tagged || is_known(ethertype) => Likeness::Type,
-        _ => Likeness::Unknown,
+    match Packet::read(ethertype, packet) {
+        Packet::Len(packet_len) if packet_len == room => Likeness::Exact,
+        Packet::Len(packet_len) if packet_len < room && PADDED.contains(&len) => Likeness::Padded,
+        Packet::Len(_) => Likeness::Type,
+        Packet::Untold if tagged || OTHER_TYPES.contains(&ethertype) => Likeness::Type,
+        Packet::Untold | Packet::Other => Likeness::Unknown,
     }
 }
 
-fn is_known(ethertype: u16) -> bool {
-    [IPV4, ARP, RARP, IPV6].contains(&ethertype) || OTHER_TYPES.contains(&ethertype)
+/// What stands behind an ethertype.
+enum Packet {
+    /// A packet of that type, of so many bytes.
+    Len(usize),
+    /// Anything: the type is none whose packets are known here.
+    Untold,
+    /// No packet of that type.
+    Other,
 }
 
-/// Bytes of a packet of that type, if its first ones are such a packet's.
-fn packet_len(ethertype: u16, packet: &[u8]) -> Option<usize> {
-    /// Ethernet, IPv4, and the lengths of their addresses (RFC 826).
-    const ARP_ETHERNET_IPV4: [u8; 6] = [0, 1, 0x08, 0, 6, 4];
-    const ARP_LEN: usize = 28;
-    const IPV6_HEADER: usize = 40;
-    /// 802.2 LLC of the spanning tree protocol; in such a frame the length stands where the type would.
-    const SPANNING_TREE: [u8; 3] = [0x42, 0x42, 0x03];
-    const MAX_LLC_LEN: u16 = 1500;
-
-    let version = packet.first()? >> 4;
-    match ethertype {
-        ARP | RARP => packet.starts_with(&ARP_ETHERNET_IPV4).then_some(ARP_LEN),
-        IPV4 => {
-            let header = usize::from(packet[0] & 0x0f) * 4;
-            let total = usize::from(u16_at(packet, 2)?);
-            (version == 4 && header >= 20 && total >= header).then_some(total)
-        }
-        IPV6 => {
-            let payload = usize::from(u16_at(packet, 4)?);
-            (version == 6).then_some(IPV6_HEADER + payload)
-        }
-        0..=MAX_LLC_LEN => packet.starts_with(&SPANNING_TREE).then_some(usize::from(ethertype)),
-        _ => None,
+impl Packet {
+    fn read(ethertype: u16, packet: &[u8]) -> Self {
+        let len = match ethertype {
+            ARP | RARP => arp_len(packet),
+            IPV4 => ipv4_len(packet),
+            IPV6 => ipv6_len(packet),
+            0..=MAX_LLC_LEN if packet.starts_with(&SPANNING_TREE) => Some(usize::from(ethertype)),
+            _ => return Self::Untold,
+        };
+        len.map_or(Self::Other, Self::Len)
     }
+}
+
+/// RFC 826, for Ethernet and IPv4: the types of the addresses, and their lengths.
+fn arp_len(packet: &[u8]) -> Option<usize> {
+    packet.starts_with(&[0, 1, 0x08, 0, 6, 4]).then_some(28)
+}
+
+/// RFC 791: version and header length, total length.
+fn ipv4_len(packet: &[u8]) -> Option<usize> {
+    let first = packet.first()?;
+    let header = usize::from(first & 0x0f) * 4;
+    let total = usize::from(u16_at(packet, 2)?);
+    (first >> 4 == 4 && header >= 20 && total >= header).then_some(total)
+}
+
+/// RFC 8200: version, and the length of what follows the header of 40 bytes.
+fn ipv6_len(packet: &[u8]) -> Option<usize> {
+    let payload = usize::from(u16_at(packet, 4)?);
+    (packet.first()? >> 4 == 6).then_some(40 + payload)
 }
 
 fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {

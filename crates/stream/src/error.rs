@@ -18,10 +18,10 @@ pub enum FramingError {
         length: u32,
     },
     /// vnet_hdr_support is off here and on at the peer.
-    #[error("the peer sends virtio-net headers, and here vnet_hdr_support is off")]
+    #[error("the peer announces virtio-net headers, and here vnet_hdr_support is off")]
     PeerSendsVnetHeaders,
     /// vnet_hdr_support is on here and off at the peer.
-    #[error("the peer sends no virtio-net headers, and here vnet_hdr_support is on")]
+    #[error("the peer announces no virtio-net headers, and here vnet_hdr_support is on")]
     PeerSendsNoVnetHeaders,
 }
 
@@ -36,7 +36,7 @@ impl FramingError {
                  `--vnet-hdr-support=on|off` here and `vnet_hdr_support=on|off` at QEMU"
             }
             Self::VnetHeaderLength { .. } => {
-                "does the peer send virtio-net headers? If not: `--vnet-hdr-support=off` here, or \
+                "does the peer announce virtio-net headers? If not: `--vnet-hdr-support=off` here, or \
                  `vnet_hdr_support=on` at QEMU's filter"
             }
             Self::PeerSendsVnetHeaders => {
