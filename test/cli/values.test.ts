@@ -1,19 +1,20 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { TapferryError } from '../../ts/errors.ts'
-import { duration, integer, milliseconds, type ValueParser } from '../../ts/options/values.ts'
+import { byteSize, duration, integer, milliseconds, type ValueParser } from '../../ts/options/values.ts'
 import { formatBytes, formatCount, formatDuration, formatRfc3339 } from '../../ts/output/format.ts'
 
 const parsers: Record<string, ValueParser<number>> = {
   duration: duration({ zero: true }),
   milliseconds: milliseconds(10_000),
   integer: integer(1, 0xffff_ffff, 'a number'),
+  byteSize: byteSize(1, 2 ** 32 - 1, 'a size'),
 }
 
 for (const [name, parse] of Object.entries(parsers)) {
   test(`${name}: any text is a finite number or a usage error`, t => {
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.stringMatching(/^-?[0-9.xea]{0,20}(ms|s|m|h)?$/)), text => {
+      fc.property(fc.oneof(fc.string(), fc.stringMatching(/^-?[0-9.xea]{0,20}(ms|s|m|h|k|M|G)?$/)), text => {
         try {
           const value = parse(text, '--flag')
           return Number.isFinite(value) && value >= 0
@@ -34,6 +35,22 @@ test('every number in range is read back, decimal and hexadecimal', t => {
     }),
   )
   t.pass()
+})
+
+test('sizes have binary units, small and capital', t => {
+  const parse = byteSize(1, 2 ** 32 - 1, 'a size')
+  const sizes = ['1', '64k', '64K', '16M', '16m', '1G', '4095M', '4294967295'].map(text => parse(text, ''))
+  t.deepEqual(sizes, [1, 65_536, 65_536, 2 ** 24, 2 ** 24, 2 ** 30, 4095 * 2 ** 20, 2 ** 32 - 1])
+  for (const text of ['0', '4G', '4294967296', '1.5M', '1 k', 'k', '1kB', '-1'])
+    t.throws(() => parse(text, ''))
+})
+
+test('milliseconds may have a least value', t => {
+  const parse = milliseconds(100, { minimum: 1 })
+  t.is(parse('1', ''), 1)
+  t.throws(() => parse('0', '--hold'), {
+    message: "--hold: invalid value '0', should be milliseconds from 1 to 100, such as '50' or '50ms'",
+  })
 })
 
 test('counts have thousands separators', t => {

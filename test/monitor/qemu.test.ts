@@ -1,53 +1,12 @@
 /** The watch and the netdev ids against the real QEMU. */
 
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { accessSync, constants, readFileSync } from 'node:fs'
-import test, { type ExecutionContext } from 'ava'
 import { Monitor, type MonitorEvent } from '../../ts/monitor/index.ts'
 import { resolveNetdev } from '../../ts/netdev/index.ts'
 import { listNetClients } from '../../ts/vm/net-clients.ts'
+import { QEMU, qmp, start, withQemu } from './qemu.ts'
 import { describe, failure, freePort, sleep, socketPath, until, watch } from './support.ts'
-
-const QEMU = 'qemu-system-x86_64'
-
-/** A machine without a guest: the firmware finds nothing to boot, which is running enough. */
-const MACHINE = ['-accel', 'tcg', '-M', 'q35', '-m', '64', '-nodefaults', '-display', 'none']
-
-const qmp = (address: string): string[] => ['-qmp', `${address},server=on,wait=off`]
-
-interface Qemu {
-  readonly pid: number
-  signal(signal: NodeJS.Signals): void
-  readonly ended: Promise<void>
-}
-
-function start(t: ExecutionContext, args: readonly string[], wrapper: readonly string[] = []): Qemu {
-  const [command = QEMU, ...rest] = [...wrapper, QEMU, ...MACHINE, ...args]
-  const child: ChildProcess = spawn(command, rest, { stdio: ['ignore', 'ignore', 'pipe'] })
-  let complaints = ''
-  child.stderr?.on('data', data => {
-    complaints += data
-  })
-  const ended = new Promise<void>(resolve => child.once('exit', () => resolve()))
-  t.teardown(async () => {
-    child.kill('SIGKILL')
-    await ended
-    if (!t.passed) t.log(complaints.trim())
-  })
-  return { pid: child.pid ?? 0, signal: signal => child.kill(signal), ended }
-}
-
-/** Runs the test if QEMU is here, else says so. */
-function withQemu(title: string, body: (t: ExecutionContext) => Promise<void>): void {
-  test.serial(title, async t => {
-    if (spawnSync(QEMU, ['--version']).status !== 0) {
-      t.log(`skipped: ${QEMU} is not installed`)
-      t.pass()
-      return
-    }
-    await body(t)
-  })
-}
 
 async function processState(pid: number, state: string): Promise<void> {
   await until(() => readFileSync(`/proc/${pid}/stat`, 'utf8').includes(`) ${state} `))

@@ -18,7 +18,11 @@ export interface SimulatorOptions {
   readonly running?: boolean
   /** What the human monitor answers to `info network`, lines ended by CR LF. */
   readonly infoNetwork?: string
+  /** More commands: what each answers, or a SimulatedError that it throws. */
+  readonly commands?: Readonly<Record<string, SimulatedCommand>>
 }
+
+export type SimulatedCommand = (args: Readonly<Record<string, unknown>>) => object | string | number | boolean
 
 /** Everything here may be changed at any time; what is absent is as QEMU does it. */
 export interface SimulatorFaults {
@@ -41,6 +45,7 @@ export class QmpSimulator {
   readonly address: string
   readonly faults: SimulatorFaults = {}
   infoNetwork: string
+  readonly #commands: Readonly<Record<string, SimulatedCommand>>
   #running: boolean
   #status: string
   readonly #where: MonitorAddress
@@ -58,6 +63,7 @@ export class QmpSimulator {
   private constructor(options: SimulatorOptions) {
     this.address = options.address
     this.infoNetwork = options.infoNetwork ?? ''
+    this.#commands = options.commands ?? {}
     this.#where = parseMonitorAddress(options.address)
     this.#running = options.running ?? true
     this.#status = this.#running ? 'running' : 'paused'
@@ -140,7 +146,7 @@ export class QmpSimulator {
   }
 
   /** The value of `return`, or an error. */
-  #execute(command: string, args: { readonly 'command-line'?: unknown }): object | string | SimulatedError {
+  #execute(command: string, args: Readonly<Record<string, unknown>>): unknown {
     switch (command) {
       case 'query-status':
         return { status: this.#status, singlestep: false, running: this.#running }
@@ -161,12 +167,26 @@ export class QmpSimulator {
         if (args['command-line'] === 'info network') return this.infoNetwork
         return `unknown command: '${String(args['command-line'])}'\r\n`
       default:
-        return new SimulatedError('CommandNotFound', `The command ${command} has not been found`)
+        return this.#executeAnother(command, args)
+    }
+  }
+
+  #executeAnother(command: string, args: Readonly<Record<string, unknown>>): unknown {
+    const another = this.#commands[command]
+    if (another === undefined) {
+      return new SimulatedError('CommandNotFound', `The command ${command} has not been found`)
+    }
+    try {
+      return another(args)
+    } catch (error) {
+      if (error instanceof SimulatedError) return error
+      throw error
     }
   }
 }
 
-class SimulatedError {
+/** What a command is refused with. */
+export class SimulatedError {
   readonly class: string
   readonly desc: string
 
@@ -177,7 +197,7 @@ class SimulatedError {
 }
 
 interface ClientOwner {
-  execute(command: string, args: object): object | string | SimulatedError
+  execute(command: string, args: Readonly<Record<string, unknown>>): unknown
   gone(): void
 }
 
@@ -283,7 +303,10 @@ class SimulatedClient {
     this.#faults.afterAnswer?.(command)
   }
 
-  #resultOf(command: string, args: object): { return: unknown } | { error: SimulatedError } {
+  #resultOf(
+    command: string,
+    args: Readonly<Record<string, unknown>>,
+  ): { return: unknown } | { error: SimulatedError } {
     if (command === 'qmp_capabilities' && this.#phase === 'greeted') {
       this.#phase = 'negotiated'
       return { return: {} }
@@ -298,7 +321,7 @@ class SimulatedClient {
 
 interface Request extends JsonObject {
   readonly execute?: unknown
-  readonly arguments?: object
+  readonly arguments?: Readonly<Record<string, unknown>>
 }
 
 /** QEMU's form of CLOCK_REALTIME: the clock's own millisecond, with what finer digits the process has. */

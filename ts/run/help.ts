@@ -42,7 +42,7 @@ export const runHelp: CommandHelp = {
     ],
     [
       'into a VM that is still to run: keep frames until it does',
-      'tapferry run --indev unix:/run/c0 --out-netdev hn0 --qmp qmp0 --hold=until-running',
+      'tapferry run --indev fd:3 --out-netdev hn0 --qmp qmp0 --hold=until-running',
     ],
   ],
   options: runOptions,

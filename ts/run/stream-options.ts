@@ -46,8 +46,8 @@ export const streamOptions = {
     group: STREAMS,
     brief: 'frames with their virtio-net headers',
     help: [
-      'Frames with their virtio-net headers, which carry offloads; the peer must be',
-      'set alike (vnet_hdr_support of its filter), as nothing on the wire tells.',
+      'Frames with their virtio-net headers, which carry offloads. The peer must',
+      'be set alike (vnet_hdr_support of its filter): nothing on the wire tells.',
       'For one end alone: ADDR,vnet-hdr-support=on|off. Without a value: on.',
     ],
     parse: onOff,
@@ -59,9 +59,9 @@ export const streamOptions = {
     group: STREAMS,
     brief: "bytes of outdev's virtio-net headers",
     help: [
-      'Bytes of the virtio-net headers that are written to outdev. QEMU takes only',
-      "the length of its guest's driver: 12 with virtio 1.0, 10 with a legacy one.",
-      'From indev to outdev headers are passed on as they are, if it is not given.',
+      'Bytes of the virtio-net headers that are written to outdev. QEMU takes',
+      "only the length of its guest's driver: 12 with virtio 1.0, 10 with a",
+      'legacy one. Headers that come from indev are passed on as they are without it.',
     ],
     parse: vnetHdrLen,
   }),
@@ -73,7 +73,7 @@ export const streamOptions = {
     brief: 'what outdev gets of unfinished frames',
     help: [
       'keep: with virtio-net headers, checksums and segments that are left undone',
-      'travel as such. complete: every frame leaves whole, for a peer that does not',
+      'travel as such. complete: every frame leaves whole, for a peer that cannot',
       'finish them. Without virtio-net headers frames always leave whole.',
     ],
     parse: choice('keep', 'complete'),
