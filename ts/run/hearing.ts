@@ -15,7 +15,7 @@ import type { StreamPlan } from './ends.ts'
 
 /**
  * Pauses before each look. The next connection may be made before a busy QEMU knows that the last one has ended, and
- * only then is it deaf.
+ * only then does it become deaf, cured or not.
  */
 const LOOKS_MS = [0, 100, 1000]
 
@@ -71,7 +71,7 @@ export class Hearing {
         await sleep(pause, undefined, { signal })
         const revivals = await cure.look()
         for (const revival of revivals) this.#tell(revival)
-        if (revivals.length > 0) return
+        if (revivals.some(({ failure }) => failure !== undefined)) return
       }
     } catch (error) {
       if (signal.aborted) return

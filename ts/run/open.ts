@@ -1,5 +1,6 @@
 /** The ends of a plan as the addon wants them, and as people know them. */
 
+import { fstatSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RedirectorOptions, StreamOptions } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
@@ -31,6 +32,32 @@ type EndOptions = Pick<
   RedirectorOptions,
   'inNetdev' | 'inNetns' | 'indev' | 'outNetdev' | 'outNetns' | 'outdev'
 >
+
+/**
+ * Whether the descriptors that were handed over are sockets. To be called before this process opens one of its own,
+ * which could have just that number.
+ */
+export function checkDescriptors({ input, output }: RunPlan): void {
+  for (const [role, end] of [
+    ['indev', input],
+    ['outdev', output],
+  ] as const) {
+    if (end.kind !== 'stream' || end.address.kind !== 'fd' || isSocket(end.address.fd)) continue
+    throw new TapferryError(
+      'STREAM_INVALID',
+      `${role} 'fd:${end.address.fd}' is no socket: whoever started tapferry has handed none over by that number`,
+      'hand over a connected or listening stream socket, for example by systemd socket activation (fd:3)',
+    )
+  }
+}
+
+function isSocket(fd: number): boolean {
+  try {
+    return fstatSync(fd).isSocket()
+  } catch {
+    return false
+  }
+}
 
 /** Resolves netdevs to interfaces; with --wait, it waits for those that the VM does not have yet. */
 export async function openEnds(

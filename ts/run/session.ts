@@ -19,7 +19,7 @@ import { loadBinding } from '../native.ts'
 import type { Printer } from '../output/printer.ts'
 import { catchStopSignals, onStatisticsRequest, stopRequested } from '../signals.ts'
 import { Hearing } from './hearing.ts'
-import { openEnds, withIdHint } from './open.ts'
+import { checkDescriptors, openEnds, withIdHint } from './open.ts'
 import type { RunPlan } from './plan.ts'
 import { type End, Report } from './report.ts'
 
@@ -88,6 +88,7 @@ class Run {
     const plan = this.#plan
     // Before anything is opened: a missing addon is the same failure with and without a VM.
     const binding = loadBinding()
+    checkDescriptors(plan)
     if (plan.monitor !== undefined) await this.#connectMonitor(plan.monitor)
     const { output } = plan
     if (output.kind === 'stream') this.#hearing = new Hearing(output, this.#monitor, this.#printer)

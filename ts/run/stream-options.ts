@@ -61,7 +61,7 @@ export const streamOptions = {
     help: [
       'Bytes of the virtio-net headers that are written to outdev. QEMU takes',
       "only the length of its guest's driver: 12 with virtio 1.0, 10 with a",
-      'legacy one. Headers that come from indev are passed on as they are without it.',
+      'legacy one. Without it, headers of indev are passed on as they are.',
     ],
     parse: vnetHdrLen,
   }),
