@@ -44,19 +44,21 @@ pub(crate) fn wire_bytes_of(frames: &[Frame<'_>]) -> usize {
     frames.iter().map(Frame::wire_bytes).sum()
 }
 
-/// A virtio-net header as a stream brought it.
+/// A virtio-net header as a stream brought it, of no bytes maybe.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Carried {
     bytes: [u8; LONGEST_VNET_HDR],
     len: u8,
+    /// Whether the stream has a field that says how long it is.
+    pub(crate) announced: bool,
 }
 
 impl Carried {
     /// A header of at most [`LONGEST_VNET_HDR`] bytes; of a longer one nothing is known.
-    pub(crate) fn new(header: &[u8]) -> Option<Self> {
+    pub(crate) fn new(header: &[u8], announced: bool) -> Option<Self> {
         let mut bytes = [0; LONGEST_VNET_HDR];
         bytes.get_mut(..header.len())?.copy_from_slice(header);
-        Some(Self { bytes, len: u8::try_from(header.len()).ok()? })
+        Some(Self { bytes, len: u8::try_from(header.len()).ok()?, announced })
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

@@ -211,7 +211,8 @@ pub struct BufferPlan {
 /// How frames are written to a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Encoding {
-    /// Length of the virtio-net header in bytes; `None`: that with which a frame came from a stream, else 12.
+    /// Length of the virtio-net header in bytes, whether the stream announces it or not. `None`: that with which a
+    /// frame came from a stream of the same kind; else 12 where it is announced, and none where it is not.
     pub vnet_hdr_len: Option<usize>,
     /// Whether every frame leaves with its checksum complete and cut into segments, although a virtio-net header
     /// could say what is left to do.

@@ -8,8 +8,8 @@ mod support;
 
 use std::time::Duration;
 
-use support::{BOTH, plan, start, tap, try_start};
-use tapferry_redirect::Plan;
+use support::{BOTH, Directory, client, plan, server, start, tap, try_start};
+use tapferry_redirect::{End, Plan};
 use tapferry_testbed::memory::resident_kib;
 use tapferry_testbed::namespace::Namespace;
 use tapferry_testbed::reader::Reader;
@@ -17,6 +17,12 @@ use tapferry_testbed::reader::Reader;
 /// In all. Closing a packet socket waits for the kernel's grace period, so they run side by side.
 const CYCLES: u32 = 10_000;
 const SIDE_BY_SIDE: u32 = 16;
+
+/// From a socket that nobody connects to, to one that is not there: a thread looks for it.
+fn relay_without_peers(directory: &Directory) -> Plan {
+    let (input, output) = (server(&directory.path("in")), client(&directory.path("out")));
+    Plan { wait: true, ..Plan::between(End::Stream(input), End::Stream(output)) }
+}
 
 /// What a process has that may leak.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,9 +48,13 @@ fn ten_thousand_starts_and_stops_leak_nothing() {
             for _ in 0..SIDE_BY_SIDE {
                 scope.spawn(|| {
                     let _inside = handle.enter().unwrap();
+                    let directory = Directory::new();
                     for cycle in 0..cycles / SIDE_BY_SIDE {
                         let latency = BOTH[usize::try_from(cycle % 2).unwrap()];
                         start(plan(latency)).stop();
+                        if cycle % 8 == 0 {
+                            start(relay_without_peers(&directory)).stop();
+                        }
                     }
                 });
             }

@@ -38,7 +38,13 @@ impl Listener {
                 plan.enter()?;
                 listen_tcp(host, *port).map(|socket| Self { socket, _path: None })
             }
-            Address::Passed { .. } => Ok(Self { socket: dial::dial(plan)?, _path: None }),
+            Address::Passed { .. } => {
+                let socket = dial::dial(plan)?;
+                // Whoever shares it may take the peer that we were told of: never wait for another one.
+                rustix::io::ioctl_fionbio(&socket, true)
+                    .map_err(Error::on("prepare to listen on", &plan.address.to_string()))?;
+                Ok(Self { socket, _path: None })
+            }
         }
     }
 

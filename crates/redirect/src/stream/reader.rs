@@ -86,9 +86,9 @@ impl FrameSource for Reader {
     }
 
     fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
-        let has_headers = self.decoder.framing().vnet_hdr;
+        let announced = self.decoder.framing().vnet_hdr;
         self.decoder.records().map(move |record| {
-            let carried = if has_headers { Carried::new(record.vnet_hdr) } else { None };
+            let carried = Carried::new(record.vnet_hdr, announced);
             let captured = Captured {
                 timestamp_ns: self.arrived,
                 vnet: carried.map(|header| header.vnet()).unwrap_or_default(),

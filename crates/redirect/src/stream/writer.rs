@@ -211,12 +211,17 @@ impl Writer {
     }
 
     /// The length of the virtio-net header that this frame gets, in bytes.
+    ///
+    /// QEMU counts on the length that its NIC has, announced or not: between its streams, what came in must go out.
     fn header_len(&self, frame: &Frame<'_>) -> usize {
-        if !self.framing.vnet_hdr {
-            return 0;
-        }
-        let carried = frame.carried.map(|header| header.as_bytes().len());
-        self.encoding.vnet_hdr_len.or(carried).unwrap_or(MODERN_VNET_HDR).min(LONGEST_VNET_HDR)
+        let announced = self.framing.vnet_hdr;
+        let carried = frame.carried.filter(|header| header.announced == announced);
+        let usual = if announced { MODERN_VNET_HDR } else { 0 };
+        self.encoding
+            .vnet_hdr_len
+            .or(carried.map(|header| header.as_bytes().len()))
+            .unwrap_or(usual)
+            .min(LONGEST_VNET_HDR)
     }
 
     fn forget_rest(&mut self) {

@@ -3,10 +3,16 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod peer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tapferry_redirect::{Event, EventKind, Latency, Plan, Redirector, StartError, Statistics};
+use tapferry_redirect::{
+    Address, End, Event, EventKind, Latency, Netdev, Plan, Redirector, StartError, Statistics, StreamPlan,
+};
 use tapferry_testbed::probe::Probe;
 use tapferry_testbed::sender::{Sender, Sent};
 use tapferry_testbed::tap::{Tap, TapOptions};
@@ -107,4 +113,50 @@ pub(crate) fn send(name: &str, sequences: std::ops::Range<u64>) -> Sent {
     let sent = Sender::open(name).unwrap().send_probes(&Probe::default(), 64, sequences).unwrap();
     assert_eq!(sent.refused, 0, "{sent:?}");
     sent
+}
+
+/// A directory for sockets, which goes at the end of the test.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("tapferry-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+pub(crate) fn netdev(name: &str) -> End {
+    End::Netdev(Netdev::here(name).unwrap())
+}
+
+/// A stream end that listens, without virtio-net headers.
+pub(crate) fn server(path: &Path) -> StreamPlan {
+    stream(Address::Unix { path: path.to_owned(), server: true })
+}
+
+/// A stream end that connects, without virtio-net headers.
+pub(crate) fn client(path: &Path) -> StreamPlan {
+    stream(Address::Unix { path: path.to_owned(), server: false })
+}
+
+pub(crate) fn stream(address: Address) -> StreamPlan {
+    StreamPlan { address, vnet_hdr: false, namespace: None }
+}
+
+/// The same end with virtio-net headers.
+pub(crate) fn with_headers(plan: StreamPlan) -> StreamPlan {
+    StreamPlan { vnet_hdr: true, ..plan }
 }
