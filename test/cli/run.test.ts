@@ -133,18 +133,11 @@ labTest('--count forwards exactly so many frames', async (t, lab) => {
 const STATISTICS_FIELDS = [
   ...['type', 'time', 'in_netdev', 'out_netdev', 'gate', 'status', 'running', 'engine'],
   ...['captured', 'captured_bytes', 'forwarded', 'forwarded_bytes', 'forwarded_late', 'held', 'held_bytes'],
-  ...['dropped', 'dropped_gate_closed', 'dropped_pre_roll_full', 'dropped_ring_full', 'dropped_too_long'],
-  ...['dropped_output_down', 'dropped_output_missing', 'dropped_output_full', 'dropped_truncated'],
-  ...[
-    'dropped_malformed',
-    'dropped_unsupported_offload',
-    'dropped_refused',
-    'dropped_stopped',
-    'dropped_count_reached',
-    'lost_at_output',
-    'input_outages',
-  ],
-  ...['input_outage_ms', 'output_outages', 'output_outage_ms', 'events_lost'],
+  ...['dropped', 'dropped_gate_closed', 'dropped_pre_roll_full', 'dropped_hold_full', 'dropped_ring_full'],
+  ...['dropped_too_long', 'dropped_output_down', 'dropped_output_missing', 'dropped_no_peer'],
+  ...['dropped_output_full', 'dropped_truncated', 'dropped_malformed', 'dropped_unsupported_offload'],
+  ...['dropped_refused', 'dropped_stopped', 'dropped_count_reached', 'lost_at_output', 'framing_errors'],
+  ...['input_outages', 'input_outage_ms', 'output_outages', 'output_outage_ms', 'events_lost'],
 ]
 
 labTest(

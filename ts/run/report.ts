@@ -95,7 +95,7 @@ export class Report {
     printer.record('event', { event: type, message, code, netdev, stream }, timeNs)
     // The failure itself is told by whoever ends the run.
     if (type === 'failed') return
-    if (type === 'warning' || isOutage(type)) printer.warning(message, timeNs)
+    if (type === 'warning' || isOutage(type) || code !== undefined) printer.warning(message, timeNs)
     else printer.event(message, timeNs)
   }
 

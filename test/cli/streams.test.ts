@@ -1,0 +1,273 @@
+/** `tapferry run` with streams, as a user runs it; peers are in the test, interfaces in a lab. */
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { QmpSimulator } from '../../ts/monitor/simulator.ts'
+import { SimulatedFilters } from '../monitor/filters.ts'
+import { type Finished, Running, records, run, TAPFERRY, tapferry } from '../support/cli.ts'
+import { labTest } from '../support/lab.ts'
+import { assertValid } from '../support/schema.ts'
+import { probe, record, StreamPeer, until } from '../support/stream.ts'
+
+/** A directory for sockets that goes when the test ends. */
+async function socketDirectory(t: ExecutionContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'tapferry-streams-'))
+  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  return directory
+}
+
+function start(t: ExecutionContext, command: readonly [file: string, args: readonly string[]]): Running {
+  const running = new Running(command)
+  t.teardown(async () => {
+    await running.stop('SIGKILL')
+  })
+  return running
+}
+
+function relay(t: ExecutionContext, ...args: readonly string[]): Running {
+  return start(t, [TAPFERRY, ['run', ...args]])
+}
+
+function summary({ stdout }: Finished): Record<string, unknown> {
+  return records(stdout).find(({ type }) => type === 'summary') ?? {}
+}
+
+labTest('frames of an interface are written to a stream as records', async (t, lab) => {
+  const path = join(await socketDirectory(t), 'out')
+  await lab.ask('tap', { name: 'tapA' })
+  const running = start(t, lab.inside(TAPFERRY, 'run', '--in-netdev=tapA', `--outdev=unix:${path},server`))
+  t.is(
+    await running.ready(),
+    `tapferry: ready: tapA -> unix:${path}, frames to the guest, gate open (no monitor)`,
+  )
+  const peer = await StreamPeer.connect(t, path)
+  await running.line(/unix:.*\/out/)
+  await lab.ask('send', { netdev: 'tapA', count: 3 })
+  const expected = Buffer.concat([0, 1, 2].map(number => record(probe(0, number))))
+  await peer.has(expected.length)
+  t.deepEqual(peer.received, expected)
+  const { status, stderr } = await running.stop()
+  t.is(status, 0)
+  t.regex(stderr, /^ {2}forwarded +3 /m)
+  t.notRegex(stderr, /lost at output/)
+})
+
+labTest('records of a stream are injected, and the words for a queue are left out', async (t, lab) => {
+  const path = join(await socketDirectory(t), 'in')
+  await lab.ask('tap', { name: 'tapB' })
+  const args = [`--indev=unix:${path},server`, '--out-netdev=tapB', '--json']
+  const running = start(t, lab.inside(TAPFERRY, 'run', ...args))
+  t.regex(await running.ready(), /^tapferry: ready: unix:.* -> tapB, every frame that comes in, gate open/)
+  const peer = await StreamPeer.connect(t, path)
+  peer.write(record(probe(0, 0)), record(probe(0, 1)))
+  const received = await lab.ask('received', { netdev: 'tapB', atLeast: 2 })
+  t.is(received['frames'], 2)
+  const finished = await running.stop()
+  t.like(summary(finished), { indev: `unix:${path}`, out_netdev: 'tapB', engine: 'stream', forwarded: 2 })
+  for (const line of records(finished.stdout)) assertValid(t, 'run', line)
+})
+
+test('a whole run between streams: lines of every kind, and the end of a descriptor', async t => {
+  const directory = await socketDirectory(t)
+  const [inside, outside] = [join(directory, 'in'), join(directory, 'out')]
+  const running = relay(t, `--indev=unix:${inside},server`, `--outdev=unix:${outside},server`, '--json')
+  await running.ready()
+  const source = await StreamPeer.connect(t, inside)
+  await running.line(/"input_back"/)
+  source.write(record(probe(0, 0)))
+  const first = await StreamPeer.connect(t, outside)
+  await running.line(/"output_back"/)
+  source.write(record(probe(0, 1)))
+  await first.has(record(probe(0, 1)).length)
+  first.close()
+  await running.line(/"output_missing"/)
+  source.write(Buffer.from('ffffffffffffffff', 'hex'))
+  await source.closed()
+  await running.line(/"input_missing"/)
+  const finished = await running.stop()
+  const lines = records(finished.stdout)
+  for (const line of lines) assertValid(t, 'run', line)
+  t.like(lines[0], { type: 'ready', indev: `unix:${inside}`, outdev: `unix:${outside}` })
+  t.false('queue' in (lines[0] ?? {}))
+  t.true(lines.some(({ event, code }) => event === 'input_missing' && code === 'framing_error'))
+  const ends = lines.filter(({ event }) => /^(in|out)put_/.test(String(event)))
+  t.true(ends.every(({ stream }) => stream === `unix:${inside}` || stream === `unix:${outside}`))
+  t.like(summary(finished), {
+    end: 'stopped',
+    captured: 2,
+    forwarded: 1,
+    dropped_no_peer: 1,
+    framing_errors: 1,
+  })
+})
+
+test('a client that finds nobody fails, and with --wait it waits', async t => {
+  const directory = await socketDirectory(t)
+  const path = join(directory, 'peer')
+  const ends = [`--indev=unix:${join(directory, 'in')},server`, `--outdev=unix:${path}`, '--json']
+  const [error] = records((await tapferry('run', ...ends)).stdout)
+  t.like(error, { type: 'error', code: 'STREAM_UNREACHABLE', exit_status: 1 })
+
+  const running = relay(t, ...ends, '--wait')
+  await running.line(/"waiting"/)
+  const server = createServer().listen(path)
+  t.teardown(() => server.close())
+  await running.ready()
+  const lines = records((await running.stop()).stdout)
+  for (const line of lines) assertValid(t, 'run', line)
+  t.like(lines[0], { event: 'waiting', stream: `unix:${path}` })
+})
+
+test('a socket that somebody listens on is not taken away', async t => {
+  const directory = await socketDirectory(t)
+  const path = join(directory, 'taken')
+  const server = createServer().listen(path)
+  t.teardown(() => server.close())
+  const ends = [`--indev=unix:${path},server`, `--outdev=unix:${join(directory, 'out')},server`]
+  const { status, stderr } = await tapferry('run', ...ends)
+  t.is(status, 1)
+  t.true(stderr.includes(path), stderr)
+})
+
+test('a descriptor that was not handed over is refused, whatever has its number in this process', async t => {
+  const [error] = records((await tapferry('run', '--indev=fd:21', '--outdev=fd:22', '--json')).stdout)
+  t.like(error, { code: 'STREAM_INVALID', exit_status: 1 })
+  t.regex(String(error?.['message']), /^indev 'fd:21' is no socket/)
+})
+
+/** The message about filters that are deaf. */
+const ADVICE = /a filter-redirector of QEMU up to 10\.0 does not hear a peer that comes back: give the --qmp/g
+
+test('without a monitor, a peer of outdev that comes back is worth an advice, once', async t => {
+  const directory = await socketDirectory(t)
+  const path = join(directory, 'out')
+  const running = relay(
+    t,
+    `--indev=unix:${join(directory, 'in')},server`,
+    `--outdev=unix:${path},server`,
+    '--json',
+  )
+  await running.ready()
+  const times = (event: string) => records(running.stdout).filter(line => line['event'] === event).length
+  for (const time of [1, 2, 3]) {
+    const peer = await StreamPeer.connect(t, path)
+    await running.until(() => times('output_back') === time, 'output_back')
+    if (time === 1) t.notRegex(running.stderr, ADVICE, 'the first one has not been here before')
+    peer.close()
+    await running.until(() => times('output_missing') === time, 'output_missing')
+  }
+  const { stderr } = await running.stop()
+  t.is([...stderr.matchAll(ADVICE)].length, 1)
+})
+
+test('with a monitor, a filter that is deaf is made anew: at the start, and when its peer is back', async t => {
+  const directory = await socketDirectory(t)
+  const path = join(directory, 'c0')
+  const vm = new SimulatedFilters()
+  vm.chardev('c0', `unix:${path},server=on`, { deaf: true })
+  vm.filter('r0', { indev: 'c0' })
+  const simulator = await QmpSimulator.listen({ address: join(directory, 'qmp'), commands: vm.commands })
+  t.teardown(() => simulator.close())
+  const connections: { destroy(): void }[] = []
+  const server = createServer(socket => connections.push(socket.on('error', () => {}))).listen(path)
+  t.teardown(() => {
+    for (const each of connections) each.destroy()
+    server.close()
+  })
+  const ends = [`--indev=unix:${join(directory, 'in')},server`, `--outdev=unix:${path}`]
+  const running = relay(t, ...ends, `--qmp=${simulator.address}`, '--json')
+  await running.line(/"peer_revived"/)
+  for (const chardev of vm.chardevs) chardev['frontend-open'] = false
+  connections[0]?.destroy()
+  await until(
+    () => vm.changes.length === 4,
+    () => 'the second cure',
+  )
+  await running.until(() => running.stdout.split('"peer_revived"').length === 3, 'the second peer_revived')
+  await running.line(/"output_back"/)
+  const finished = await running.stop()
+  const revivals = records(finished.stdout).filter(({ event }) => event === 'peer_revived')
+  t.is(revivals.length, 2)
+  for (const revival of revivals) {
+    assertValid(t, 'run', revival)
+    t.like(revival, { stream: `unix:${path}`, filter: 'r0', chardev: 'c0' })
+  }
+  t.regex(
+    finished.stderr,
+    /filter-redirector 'r0' on hn0 of the VM was deaf to unix:.*\/c0, and was made anew/,
+  )
+  t.notRegex(finished.stderr, ADVICE)
+})
+
+test('a filter that stays deaf is warned of once', async t => {
+  const directory = await socketDirectory(t)
+  const vm = new SimulatedFilters()
+  vm.chardev('c0', `disconnected:unix:${join(directory, 'out')}`, { deaf: true })
+  vm.filter('r0', { indev: 'c0' })
+  vm.incurable = true
+  const simulator = await QmpSimulator.listen({ address: join(directory, 'qmp'), commands: vm.commands })
+  t.teardown(() => simulator.close())
+  const ends = [
+    `--indev=unix:${join(directory, 'in')},server`,
+    `--outdev=unix:${join(directory, 'out')},server`,
+  ]
+  const running = relay(t, ...ends, `--qmp=${simulator.address}`, '--json')
+  await running.line(/"peer_deaf"/)
+  await StreamPeer.connect(t, join(directory, 'out'))
+  await until(
+    () => vm.changes.length >= 4,
+    () => 'the second attempt',
+  )
+  const finished = await running.stop()
+  const told = records(finished.stdout).filter(({ event }) => event === 'peer_deaf')
+  t.is(told.length, 1)
+  assertValid(t, 'run', told[0])
+  t.like(told[0], { filter: 'r0', chardev: 'c0' })
+  t.regex(finished.stderr, /warning: filter-redirector 'r0' of the VM does not hear its indev 'c0'/)
+})
+
+labTest('frames on hold wait, are told as held, and are released at the end', async (t, lab) => {
+  const path = join(await socketDirectory(t), 'in')
+  await lab.ask('tap', { name: 'tapB' })
+  const args = [
+    `--indev=unix:${path},server`,
+    '--out-netdev=tapB',
+    '--hold=3600000',
+    '--stats-interval=100ms',
+  ]
+  const running = start(t, lab.inside(TAPFERRY, 'run', ...args, '--json'))
+  t.regex(await running.ready(), /, released every 3600000 ms, gate open/)
+  const peer = await StreamPeer.connect(t, path)
+  peer.write(record(probe(0, 0)))
+  await running.line(/"type":"statistics".*"held":1,/)
+  t.is((await lab.ask('received', { netdev: 'tapB' }))['frames'], 0)
+  t.like(summary(await running.stop()), { forwarded: 1, held: 0, dropped: 0 })
+  t.is((await lab.ask('received', { netdev: 'tapB', atLeast: 1 }))['frames'], 1)
+})
+
+test('a run of a descriptor ends well when its peer closes it', async t => {
+  const path = join(await socketDirectory(t), 'out')
+  // A shell's redirection cannot open a socket; python or the like might not be here: node hands one over.
+  const script = `
+    const { createServer, connect } = require('node:net')
+    const { spawn } = require('node:child_process')
+    const server = createServer(handed => {
+      const args = ['run', '--indev=fd:3', '--outdev=unix:${path},server', '--json']
+      const child = spawn('${TAPFERRY}', args, { stdio: ['ignore', 'inherit', 'inherit', handed] })
+      child.on('spawn', () => handed.destroy())
+      child.on('exit', status => process.exit(status))
+      child.on('spawn', () => peer.end())
+    })
+    server.listen('${path}.fd', () => { peer = connect('${path}.fd'); server.unref() })
+    let peer
+  `
+  const finished = await run(process.execPath, ['-e', script])
+  t.is(finished.status, 0, finished.stderr)
+  const lines = records(finished.stdout)
+  for (const line of lines) assertValid(t, 'run', line)
+  t.true(lines.some(({ event, stream }) => event === 'input_closed' && stream === 'fd:3'))
+  t.like(lines.at(-1), { type: 'summary', end: 'input_closed' })
+})
