@@ -1,6 +1,7 @@
 /** Runs the command as a user does: bin/tapferry with the built bundle, in a process of its own. */
 
-import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { type ChildProcessByStdio, type StdioOptions, spawn } from 'node:child_process'
+import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 
@@ -70,8 +71,18 @@ export class Running {
   stdout = ''
   stderr = ''
 
-  constructor([file, args]: readonly [file: string, args: readonly string[]], env?: NodeJS.ProcessEnv) {
-    const child = spawn(file, args, { env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] })
+  /** It inherits `sockets` as its descriptors 3, 4 and so on. */
+  constructor(
+    [file, args]: readonly [file: string, args: readonly string[]],
+    { env, sockets = [] }: { env?: NodeJS.ProcessEnv; sockets?: readonly Socket[] } = {},
+  ) {
+    const stdio: StdioOptions = ['ignore', 'pipe', 'pipe', ...sockets]
+    // Which of its streams are pipes cannot be told by the type of a list.
+    const child = spawn(file, args, { env: cleanEnv(env), stdio }) as ChildProcessByStdio<
+      null,
+      Readable,
+      Readable
+    >
     this.#child = child
     child.stdout.setEncoding('utf8').on('data', text => {
       this.stdout += text

@@ -40,10 +40,23 @@ export interface Tally {
   readonly lostByReader: number
 }
 
+/** What a netdev is, where it is more than a TAP. */
+export interface Netdev {
+  /** What leads out of the VM: a TAP's name, or the backend in QEMU's words, `stream,addr.type=...`. */
+  readonly tap?: string
+  readonly backend?: string
+  /** Whether the TAP's frames have virtio-net headers, as QEMU has it by default. */
+  readonly vnetHdr?: boolean
+  /** More properties of its NIC. */
+  readonly nic?: string
+}
+
 export interface VmOptions {
   readonly name: string
   /** Netdev ids and their TAPs; the guest has them as eth0, eth1 and so on. */
-  readonly netdevs: Readonly<Record<string, string>>
+  readonly netdevs: Readonly<Record<string, string | Netdev>>
+  /** A hub joins the netdevs, instead of NICs of a guest: what comes in at one goes out at the others. */
+  readonly hub?: boolean
   /** How many monitors there are beside the test's own. */
   readonly monitors?: number
   /** Queues of each netdev; the VM has as many processors, because a guest uses one queue for each. */
@@ -67,11 +80,16 @@ export function monitorPath(directory: string, name: string, index = 0): string 
   return join(directory, `${name}-qmp${index}`)
 }
 
-/** The guest's image; cargo and the testbed build it in a moment when nothing has changed. */
-export async function guestImage(): Promise<GuestImage> {
+/** Throws Unavailable without QEMU. */
+export function needsQemu(): void {
   if (spawnSync(QEMU, ['--version'], { stdio: 'ignore' }).status !== 0) {
     throw new Unavailable(`${QEMU} is not installed`)
   }
+}
+
+/** The guest's image; cargo and the testbed build it in a moment when nothing has changed. */
+export async function guestImage(): Promise<GuestImage> {
+  needsQemu()
   const { status, stdout, stderr } = await run(TESTBED, ['guest-image', '--out', `${TARGET}/guest-image`])
   if (status === 3) throw new Unavailable(stderr.trim())
   if (status !== 0) throw new Error(`testbed guest-image: ${stderr}`)
@@ -114,7 +132,8 @@ export class Vm {
     )
     try {
       const connection = await Monitor.connect({ address: control, wait: true, signal: early.signal })
-      return new Vm(child, ended, connection, lab, monitors, Object.values(options.netdevs))
+      const taps = netdevsOf(options).map(([, { tap = '' }]) => tap)
+      return new Vm(child, ended, connection, lab, monitors, taps)
     } catch (error) {
       child.kill('SIGKILL')
       throw error
@@ -143,8 +162,8 @@ export class Vm {
   }
 
   /** QMP over the test's own monitor: resolves with the reply, when the events before it have been heard. */
-  command(name: 'stop' | 'cont' | 'system_reset' | 'quit'): Promise<unknown> {
-    return this.#control.command(name)
+  command<T>(name: string, args?: object): Promise<T> {
+    return this.#control.command<T>(name, args)
   }
 
   /** kill -9 for QEMU, or nothing when it has ended. */
@@ -194,30 +213,51 @@ function hasNumber(flow: Flow | undefined, number: number): boolean {
 }
 
 /** `testbed pass-tap` creates the TAP, becomes QEMU and puts the descriptors' numbers for %FDS%. */
-function withTap({ netdevs, queues = 1 }: VmOptions): string[] {
-  return [TESTBED, 'pass-tap', Object.values(netdevs)[0] ?? '', String(queues)]
+function withTap(options: VmOptions): string[] {
+  const [[, { tap = '' }] = ['', {}]] = netdevsOf(options)
+  return [TESTBED, 'pass-tap', tap, String(options.queues ?? 1)]
+}
+
+function netdevsOf({ netdevs }: VmOptions): [id: string, netdev: Netdev][] {
+  return Object.entries(netdevs).map(([id, netdev]) => [
+    id,
+    typeof netdev === 'string' ? { tap: netdev } : netdev,
+  ])
 }
 
 function machine(options: VmOptions): string[] {
-  const { image, name, netdevs, queues = 1, passed = false, paused = false } = options
+  const { image, name, queues = 1, hub = false, paused = false } = options
   const guest =
     image === undefined
       ? []
       : ['-kernel', image.kernel, '-initrd', image.initrd, '-append', image.cmdline, '-serial', 'stdio']
-  const several = queues > 1 ? `,queues=${queues}` : ''
-  const fds = queues > 1 ? 'fds=%FDS%' : 'fd=%FDS%'
   const vectors = queues > 1 ? `,mq=on,vectors=${2 * queues + 2}` : ''
   return [
     ...['-accel', 'tcg', '-M', 'q35', '-m', '128', '-nodefaults', '-display', 'none'],
     ...['-name', `guest=${name}`, '-smp', String(queues)],
     ...(paused ? ['-S'] : []),
-    ...Object.entries(netdevs).flatMap(([id, tap], index) => [
-      ...['-netdev', `tap,id=${id},${passed ? fds : `ifname=${tap},script=no,downscript=no${several}`}`],
-      // In the order of their addresses the guest names them. An option ROM would only take time.
-      ...['-device', `virtio-net-pci,netdev=${id},addr=0x${(index + 4).toString(16)},romfile=${vectors}`],
+    ...netdevsOf(options).flatMap(([id, netdev], index) => [
+      ...['-netdev', backend(id, netdev, options)],
+      ...(hub
+        ? ['-netdev', `hubport,id=port-${id},hubid=0,netdev=${id}`]
+        : ['-device', nic(id, netdev, index) + vectors]),
     ]),
     ...guest,
   ]
+}
+
+function backend(id: string, netdev: Netdev, { queues = 1, passed = false }: VmOptions): string {
+  if (netdev.backend !== undefined) return netdev.backend.replace(',', `,id=${id},`)
+  const several = queues > 1 ? `,queues=${queues}` : ''
+  const fds = queues > 1 ? 'fds=%FDS%' : 'fd=%FDS%'
+  const tap = passed ? fds : `ifname=${netdev.tap},script=no,downscript=no${several}`
+  return `tap,id=${id},${tap}${netdev.vnetHdr === false ? ',vnet_hdr=off' : ''}`
+}
+
+/** In the order of their addresses the guest names them. An option ROM would only take time. */
+function nic(id: string, netdev: Netdev, index: number): string {
+  const more = netdev.nic === undefined ? '' : `,${netdev.nic}`
+  return `virtio-net-pci,netdev=${id},addr=0x${(index + 4).toString(16)},romfile=${more}`
 }
 
 function monitor(path: string): string[] {

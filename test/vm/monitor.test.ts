@@ -63,7 +63,7 @@ vmTest(
     for (const ferry of ferries) t.like(await statistics(ferry), { gate: 'open', running: true })
     await send(site, 11, 'tapH')
 
-    const second = await start(t, site, { ...options, paused: true, image: site.image })
+    const second = await start(t, site, { ...options, paused: true, image: await site.image() })
     await told(ferries, 'monitor_regained')
     await told(ferries, 'gate_closed')
     await send(site, 12, 'tapA', 'tapH')
@@ -125,7 +125,12 @@ vmTest('a TAP that goes with its VM and comes with the next is captured from aga
 
 vmTest('neither a reset nor the end of a VM moves the gate', async (t, shared) => {
   const { site, b } = shared
-  const vm = await start(t, site, { name: 'reset', netdevs: { hn0: 'tapA' }, monitors: 2, image: site.image })
+  const vm = await start(t, site, {
+    name: 'reset',
+    netdevs: { hn0: 'tapA' },
+    monitors: 2,
+    image: await site.image(),
+  })
   await vm.console.booted()
   const ferries = await follow(t, site, vm)
   await vm.command('system_reset')

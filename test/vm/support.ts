@@ -1,13 +1,22 @@
 /** What the tests with real VMs share: one lab and its VMs a file, tapferry on their TAPs, and what must add up. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
+import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { type Finished, Running, records, TAPFERRY } from '../support/cli.ts'
 import { Lab, orSkip, type Reply } from '../support/lab.ts'
 import type { Flow } from '../support/tally.ts'
-import { type GuestImage, guestImage, monitorPath, type Tally, Vm, type VmOptions } from '../support/vm.ts'
+import {
+  type GuestImage,
+  guestImage,
+  monitorPath,
+  needsQemu,
+  type Tally,
+  Vm,
+  type VmOptions,
+} from '../support/vm.ts'
 
 export type { Flow, Tally, Vm }
 
@@ -22,19 +31,16 @@ const QUEUE_FRAMES = 10_000
 /** A lab for all tests of a file, with the VMs that were started in it. */
 export class Site {
   readonly lab: Lab
-  readonly image: GuestImage
   readonly #directory: string
   readonly #vms: Vm[] = []
+  #image: Promise<GuestImage> | undefined
 
   static async open(): Promise<Site> {
-    const image = await guestImage()
-    const lab = await Lab.open()
-    return new Site(lab, image, await mkdtemp(join(tmpdir(), 'tapferry-vm-')))
+    return new Site(await Lab.open(), await mkdtemp(join(tmpdir(), 'tapferry-vm-')))
   }
 
-  private constructor(lab: Lab, image: GuestImage, directory: string) {
+  private constructor(lab: Lab, directory: string) {
     this.lab = lab
-    this.image = image
     this.#directory = directory
   }
 
@@ -53,8 +59,15 @@ export class Site {
     return monitorPath(this.#directory, name)
   }
 
+  /** The guest's image, which tests of QEMU alone can do without. */
+  image(): Promise<GuestImage> {
+    this.#image ??= guestImage()
+    return this.#image
+  }
+
   /** A VM without a guest, unless the options hold its image. */
   async start(options: VmOptions): Promise<Vm> {
+    needsQemu()
     const vm = await Vm.start(this.lab, this.#directory, options)
     this.#vms.push(vm)
     return vm
@@ -64,8 +77,9 @@ export class Site {
   async boot<const Options extends readonly VmOptions[]>(
     ...options: Options
   ): Promise<{ [Index in keyof Options]: Vm }> {
+    const image = await this.image()
     // All of them, so that close() knows those beside one that does not start.
-    const starts = await Promise.allSettled(options.map(each => this.start({ ...each, image: this.image })))
+    const starts = await Promise.allSettled(options.map(each => this.start({ ...each, image })))
     const vms = starts.map(start => {
       if (start.status === 'rejected') throw start.reason
       return start.value
@@ -76,7 +90,12 @@ export class Site {
 
   /** tapferry in the lab; nothing is left of it after the test. */
   ferry(t: ExecutionContext, ...args: readonly string[]): Running {
-    const running = new Running(this.lab.inside(TAPFERRY, 'run', ...args))
+    return this.ferryWith(t, [], ...args)
+  }
+
+  /** The same with sockets that it inherits as its descriptors 3, 4 and so on. */
+  ferryWith(t: ExecutionContext, sockets: readonly Socket[], ...args: readonly string[]): Running {
+    const running = new Running(this.lab.inside(TAPFERRY, 'run', ...args), { sockets })
     t.teardown(async () => {
       await running.stop('SIGKILL')
     })
