@@ -31,7 +31,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(vnet_hdr: bool) -> Self {
-        Self { peer: None, decoder: Decoder::new(Framing { vnet_hdr }), arrived: 0, end: None }
+        Self { peer: None, decoder: Decoder::new(Framing { vnet_hdr, ..Default::default() }), arrived: 0, end: None }
     }
 
     /// Reads from this peer from now on.

@@ -65,7 +65,7 @@ impl Writer {
     pub(crate) fn new(plan: &StreamPlan, encoding: Encoding) -> Self {
         Self {
             peer: None,
-            framing: Framing { vnet_hdr: plan.vnet_hdr },
+            framing: Framing { vnet_hdr: plan.vnet_hdr, ..Default::default() },
             encoding,
             made: Vec::new(),
             segment: Vec::new(),
