@@ -26,7 +26,7 @@ const GENERAL_OPTIONS: readonly Row[] = [
 /** `tapferry --help` */
 export function overview(commands: readonly CommandHelp[], colors: ChalkInstance): string {
   return page(
-    "tapferry copies a VM's Ethernet frames from one network interface to another,\ngated by its run state.",
+    "tapferry copies a VM's Ethernet frames between network interfaces and streams,\ngated by its run state.",
     section(
       'Examples',
       exampleLines(

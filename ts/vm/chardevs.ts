@@ -50,16 +50,17 @@ export function placeOfChardev(filename: string): SocketPlace | undefined {
   }
 }
 
-/** Whether both mean one socket. `files`: how else the VM's process may reach a path. */
+/** Whether both mean one socket. `files`: what the VM's process reaches by a path; asked for where it matters. */
 export async function sameSocket(
   ours: StreamAddress,
   theirs: StreamAddress,
-  files: (path: string) => readonly string[] = path => [path],
+  files: (path: string) => Promise<readonly string[]>,
 ): Promise<boolean> {
   if (ours.kind === 'unix' && theirs.kind === 'unix') {
     const { path } = ours
     if (path === theirs.path) return true
-    return (await Promise.all(files(theirs.path).map(file => sameFile(path, file)))).includes(true)
+    const candidates = await files(theirs.path)
+    return (await Promise.all(candidates.map(file => sameFile(path, file)))).includes(true)
   }
   if (ours.kind === 'tcp' && theirs.kind === 'tcp') {
     return ours.port === theirs.port && (await sameHost(ours.host, theirs.host))

@@ -87,10 +87,23 @@ export class DeafnessCure {
   async #isOtherEnd({ label, filename }: ChardevInfo): Promise<boolean> {
     const place = this.#seen.get(label) ?? placeOfChardev(filename)
     if (place === undefined || place.server === this.#end.server) return false
+    const address = place.address === 'forgotten' ? await this.#startedWith(label) : place.address
+    return address !== undefined && sameSocket(this.#end.address, address, path => this.#filesAt(path))
+  }
+
+  /** What the VM was started with for a chardev; undefined where that is not to be seen. */
+  async #startedWith(label: string): Promise<StreamAddress | undefined> {
     const vm = await this.#monitor.process()
-    const address = place.address === 'forgotten' ? await startedWith(vm?.pid, label) : place.address
-    if (address === undefined) return false
-    return sameSocket(this.#end.address, address, await pathsOf(vm?.pid))
+    const path = vm === undefined ? undefined : chardevPath(await argumentsOf(vm.pid), label)
+    return path === undefined ? undefined : { kind: 'unix', path }
+  }
+
+  /** A path of the VM's is one of its directory and its file system. */
+  async #filesAt(path: string): Promise<string[]> {
+    const vm = await this.#monitor.process()
+    if (vm === undefined) return [path]
+    const place = resolve((await workingDirectoryOf(vm.pid)) ?? '/', path)
+    return [`/proc/${vm.pid}/root${place}`, place]
   }
 
   async #revive(filter: NetFilter): Promise<Revival> {
@@ -113,19 +126,6 @@ export class DeafnessCure {
       return { ...about, failure: refused(about, anew, error) }
     }
   }
-}
-
-/** What the VM was started with for a chardev; undefined where that is not to be seen. */
-async function startedWith(pid: number | undefined, label: string): Promise<StreamAddress | undefined> {
-  const path = pid === undefined ? undefined : chardevPath(await argumentsOf(pid), label)
-  return path === undefined ? undefined : { kind: 'unix', path }
-}
-
-/** A path of the VM's is one of its directory and its file system. */
-async function pathsOf(pid: number | undefined): Promise<(path: string) => string[]> {
-  if (pid === undefined) return path => [path]
-  const directory = (await workingDirectoryOf(pid)) ?? '/'
-  return path => [`/proc/${pid}/root${resolve(directory, path)}`, resolve(directory, path)]
 }
 
 type Deaf = Omit<Revival, 'failure'>
