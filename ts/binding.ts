@@ -19,6 +19,8 @@ export interface StreamOptions {
   server: boolean
   /** Records carry a virtio-net header and its length; the peer must be set alike. */
   vnetHdrSupport: boolean
+  /** Bytes of the virtio-net header, announced or not; absent: an input sees for itself, an output writes what is usual. */
+  vnetHdrLength?: number
 }
 
 export interface RedirectorOptions {
@@ -31,8 +33,6 @@ export interface RedirectorOptions {
   /** Network namespaces of in_netdev and out_netdev: paths such as `/run/netns/NAME` or `/proc/PID/ns/net`; absent: this process's own. */
   inNetns?: string
   outNetns?: string
-  /** Bytes of the virtio-net headers written to outdev: 0, 10 or 12; absent: 12, or from indev what came in. */
-  vnetHdrLength?: number
   /** Every frame leaves outdev whole: checksums completed, segments made. */
   completeOffloads: boolean
   /** Release frames this often; absent: at once. */

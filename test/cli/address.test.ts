@@ -18,7 +18,8 @@ const understood: readonly (readonly [text: string, end: Partial<StreamEnd>])[] 
   ['unix:/run/a.sock,server=off', { server: false }],
   ['unix:/run/a.sock,vnet-hdr-support=on,server', { server: true, vnetHdrSupport: true }],
   ['unix:/run/a.sock,vnet-hdr-support', { vnetHdrSupport: true }],
-  ['unix:/run/a.sock,vnet-hdr-support=off', { vnetHdrSupport: false }],
+  ['unix:/run/a.sock,vnet-hdr-support=off', { vnetHdrSupport: false, vnetHdrLength: undefined }],
+  ['unix:/run/a.sock,vnet-hdr-len=12', { vnetHdrSupport: undefined, vnetHdrLength: 12 }],
   ['unix:/run/a=b:c d', { address: unix('/run/a=b:c d') }],
   ['unix:/run/a,,server', { address: unix('/run/a,server'), server: false }],
   ['unix:/run/a,,,server', { address: unix('/run/a,'), server: true }],
@@ -56,7 +57,7 @@ const refused: readonly (readonly [text: string, why: RegExp, hint: RegExp])[] =
   [
     'unix:/run/a,b',
     /has no option 'b'$/,
-    /options are server and vnet-hdr-support; a comma of the path is written twice/,
+    /options are server, vnet-hdr-support, vnet-hdr-len; a comma of the path is written twice/,
   ],
   ['unix:/run/a,', /has no option ''$/, /options are/],
   ['unix:/run/a,sever', /has no option 'sever'$/, /did you mean server\?/],

@@ -77,10 +77,10 @@ const accepted: readonly (readonly [args: string[], fields: Record<string, unkno
   [['--hold=until-running', '--qmp=q'], { hold_until_running: true, when_stopped: 'on' }],
   [['--hold=until-running', '--qmp=q', '--enable-when-stopped'], { when_stopped: 'on' }],
   [['--hold=until-running', '--qmp=q', '--only-when-stopped'], { when_stopped: 'only' }],
-  [['--buffer=64M'], { buffer_bytes: 64 * 1024 * 1024 }],
-  [['--buffer=128k', '--buffer-frames=1'], { buffer_bytes: 131_072, buffer_frames: 1 }],
-  [['--buffer=4294967295'], { buffer_bytes: 4_294_967_295 }],
-  [['--drop=oldest'], { drop: 'oldest' }],
+  [['--hold=100', '--buffer=64M'], { buffer_bytes: 64 * 1024 * 1024 }],
+  [['--hold=100', '--buffer=128k', '--buffer-frames=1'], { buffer_bytes: 131_072, buffer_frames: 1 }],
+  [['--hold=100', '--buffer=4294967295'], { buffer_bytes: 4_294_967_295 }],
+  [['--hold=100', '--drop=oldest'], { drop: 'oldest' }],
 ]
 
 for (const [args, fields] of accepted) {
@@ -114,7 +114,11 @@ const streams: readonly (readonly [args: string[], fields: Record<string, unknow
   ],
   [
     [IN, '--outdev=fd:4,vnet-hdr-support=on', '--vnet-hdr-len=10', '--offloads=complete'],
-    { vnet_hdr_len: 10, offloads: 'complete' },
+    { outdev_vnet_hdr_len: 10, offloads: 'complete' },
+  ],
+  [
+    ['--indev=fd:3,vnet-hdr-len=0', '--outdev=fd:4', '--vnet-hdr-len=20'],
+    { indev_vnet_hdr_len: 0, outdev_vnet_hdr_len: 20 },
   ],
   [['--indev=tcp:127.8.9.10:4000,server', OUT], { indev: 'tcp:127.8.9.10:4000' }],
   [['--indev=tcp:[::1]:4000,server=on', OUT], { indev: 'tcp:[::1]:4000' }],
@@ -130,7 +134,14 @@ for (const [args, fields] of streams) {
 
 test('what only a captured interface has is not in the plan of a stream', async t => {
   const record = await planOf('--indev=fd:3', '--outdev=fd:4')
-  for (const field of ['in_netdev', 'out_netdev', 'queue', 'latency', 'vnet_hdr_len']) {
+  for (const field of [
+    'in_netdev',
+    'out_netdev',
+    'queue',
+    'latency',
+    'indev_vnet_hdr_len',
+    'outdev_vnet_hdr_len',
+  ]) {
     t.false(field in record, field)
   }
 })
@@ -140,15 +151,15 @@ test('a plan with streams reads well', async t => {
   const { stdout } = await tapferry('run', '--dry-run', ...relay, '--hold=100', '--drop=oldest')
   t.true(stdout.includes(`unix:${process.cwd()}/a.sock (server, vnet_hdr_support=on)`), stdout)
   t.regex(stdout, /^outdev +tcp:192\.0\.2\.1:4000 \(client, vnet_hdr_support=on\)$/m)
-  t.regex(stdout, /^headers +as received$/m)
-  t.regex(stdout, /^offloads +kept$/m)
+  t.regex(stdout, /^offloads +kept where a virtio-net header is written$/m)
   t.regex(stdout, /^hold +released every 100 ms$/m)
   t.regex(stdout, /^buffer +16,777,216 bytes, 65,536 frames; when full, the oldest is dropped$/m)
   t.notRegex(stdout, /^(queue|latency|netns) /m)
 })
 
-test('frames that leave without virtio-net headers leave whole, and the plan says so', async t => {
-  const { stdout } = await tapferry('run', '--dry-run', IN, '--outdev=fd:3')
-  t.regex(stdout, /^outdev +fd:3 \(a socket that is open already\)$/m)
-  t.regex(stdout, /^offloads +completed, as no virtio-net headers are written$/m)
+test('the plan says how long a virtio-net header is, and that frames leave whole', async t => {
+  const given = [IN, '--outdev=fd:3', '--vnet-hdr-len=12', '--offloads=complete']
+  const { stdout } = await tapferry('run', '--dry-run', ...given)
+  t.regex(stdout, /^outdev +fd:3 \(a socket that is open already, headers of 12 bytes\)$/m)
+  t.regex(stdout, /^offloads +completed$/m)
 })

@@ -122,18 +122,11 @@ const wrongStreams: readonly Wrong[] = [
   [['run', IN, OUTDEV, '--out-netns=vm1'], /^--out-netns is for --out-netdev/],
   [['run', ...ENDS, '--vnet-hdr-support'], /^--vnet-hdr-support needs --indev or --outdev/],
   [['run', ...ENDS, '--insecure'], /^--insecure needs --indev or --outdev/],
-  [['run', INDEV, OUT, '--vnet-hdr-len=12'], /^--vnet-hdr-len needs --outdev/, /--outdev/],
   [['run', INDEV, OUT, '--offloads=keep'], /^--offloads needs --outdev/, /--outdev/],
-  [
-    ['run', IN, OUTDEV, '--vnet-hdr-len=12'],
-    /^--vnet-hdr-len needs --vnet-hdr-support/,
-    /add --vnet-hdr-support/,
-  ],
-  [
-    ['run', IN, `${OUTDEV},vnet-hdr-support=off`, '--vnet-hdr-support', '--vnet-hdr-len=12'],
-    /^--vnet-hdr-len needs --vnet-hdr-support/,
-  ],
-  [['run', IN, OUTDEV, '--vnet-hdr-len=11'], /invalid value '11', should be '0', '10' or '12'$/],
+  [['run', ...ENDS, '--vnet-hdr-len=12'], /^--vnet-hdr-len needs --indev or --outdev/],
+  [['run', ...ENDS, '--buffer=1M'], /^--buffer needs --hold, --indev or --outdev/],
+  [['run', ...ENDS, '--drop=oldest'], /^--drop needs --hold, --indev or --outdev/],
+  [['run', IN, OUTDEV, '--vnet-hdr-len=11'], /invalid value '11', should be '0', '10', '12' or '20'$/],
   [['run', IN, OUTDEV, '--offloads=drop'], /invalid value 'drop', should be 'keep' or 'complete'$/],
   ...['tcp::4000', 'tcp:0.0.0.0:4000', 'tcp:192.0.2.1:4000', 'tcp:[::]:4000', 'tcp:example.org:4000'].map(
     address =>

@@ -3,7 +3,6 @@
 import type { ChalkInstance } from 'chalk'
 import type { PlannedEnd } from '../run/ends.ts'
 import type { RunPlan } from '../run/plan.ts'
-import { DEFAULT_VNET_HDR_LEN } from '../run/stream-options.ts'
 import { formatStreamAddress } from '../stream/address.ts'
 import { formatCount, formatDuration, holdInWords, QUEUE_IN_WORDS } from './format.ts'
 import type { RecordFields } from './printer.ts'
@@ -25,7 +24,7 @@ export function planLines(plan: RunPlan, colors: ChalkInstance): string {
     ...(input.kind === 'netdev'
       ? [['queue', `${plan.queue}: ${QUEUE_IN_WORDS[plan.queue]}`] satisfies Row]
       : []),
-    ...headerRows(plan),
+    ...offloadRows(plan),
     ['monitor', plan.monitor ?? 'none, the VM counts as running'],
     ['gate', plan.status ? GATE_IN_WORDS[plan.whenStopped] : 'closed (status=off)'],
     ['pre-roll', plan.preRollMs === 0 ? 'none' : `${plan.preRollMs} ms`],
@@ -47,8 +46,9 @@ export function planLines(plan: RunPlan, colors: ChalkInstance): string {
 function endRows(side: 'in' | 'out', end: PlannedEnd): Row[] {
   if (end.kind === 'netdev') return [[`${side}_netdev`, end.name]]
   const role = end.address.kind === 'fd' ? 'a socket that is open already' : end.server ? 'server' : 'client'
-  const headers = end.vnetHdrSupport ? ', vnet_hdr_support=on' : ''
-  return [[`${side}dev`, `${formatStreamAddress(end.address)} (${role}${headers})`]]
+  const support = end.vnetHdrSupport ? ', vnet_hdr_support=on' : ''
+  const length = end.vnetHdrLength === undefined ? '' : `, headers of ${end.vnetHdrLength} bytes`
+  return [[`${side}dev`, `${formatStreamAddress(end.address)} (${role}${support}${length})`]]
 }
 
 function netnsRows({ input, output }: RunPlan): Row[] {
@@ -57,16 +57,9 @@ function netnsRows({ input, output }: RunPlan): Row[] {
   return [['netns', [...new Set(named.map(netns => netns ?? 'own'))].join(' -> ')]]
 }
 
-/** How virtio-net headers leave through outdev. */
-function headerRows({ input, output, vnetHdrLength, completeOffloads }: RunPlan): Row[] {
+function offloadRows({ output, completeOffloads }: RunPlan): Row[] {
   if (output.kind !== 'stream') return []
-  if (!output.vnetHdrSupport) return [['offloads', 'completed, as no virtio-net headers are written']]
-  const asReceived = input.kind === 'stream' && vnetHdrLength === undefined
-  const length = asReceived ? 'as received' : `${vnetHdrLength ?? DEFAULT_VNET_HDR_LEN} bytes`
-  return [
-    ['headers', length],
-    ['offloads', completeOffloads ? 'completed' : 'kept'],
-  ]
+  return [['offloads', completeOffloads ? 'completed' : 'kept where a virtio-net header is written']]
 }
 
 function bufferInWords({ bufferBytes, bufferFrames, dropOldest }: RunPlan): string {
@@ -90,7 +83,6 @@ export function planRecord(plan: RunPlan): RecordFields {
     ...endFields('in', input),
     ...endFields('out', output),
     queue: captures ? plan.queue : undefined,
-    vnet_hdr_len: plan.vnetHdrLength,
     offloads: output.kind === 'stream' ? (plan.completeOffloads ? 'complete' : 'keep') : undefined,
     qmp: plan.monitor,
     status: plan.status ? 'on' : 'off',
@@ -117,5 +109,6 @@ function endFields(side: 'in' | 'out', end: PlannedEnd): RecordFields {
     [`${side}dev`]: formatStreamAddress(end.address),
     [`${side}dev_server`]: end.server,
     [`${side}dev_vnet_hdr_support`]: end.vnetHdrSupport,
+    [`${side}dev_vnet_hdr_len`]: end.vnetHdrLength,
   }
 }

@@ -17,6 +17,8 @@ export interface StreamPlan {
   address: StreamAddress
   server: boolean
   vnetHdrSupport: boolean
+  /** Bytes of the virtio-net header, announced or not; undefined: as it comes, or as is usual. */
+  vnetHdrLength: number | undefined
 }
 
 export type PlannedEnd = NetdevEnd | StreamPlan
@@ -83,7 +85,7 @@ export function checkEnds(input: PlannedEnd, output: PlannedEnd, options: RunOpt
 }
 
 function planStream(
-  { address, server, vnetHdrSupport }: StreamEnd,
+  { address, server, vnetHdrSupport, vnetHdrLength }: StreamEnd,
   flag: string,
   options: RunOptions,
 ): StreamPlan {
@@ -98,6 +100,7 @@ function planStream(
     address,
     server,
     vnetHdrSupport: vnetHdrSupport ?? options.vnetHdrSupport ?? false,
+    vnetHdrLength: vnetHdrLength ?? options.vnetHdrLen,
   }
 }
 
@@ -114,19 +117,32 @@ function refuseCaptureOptions({ queue, latency }: RunOptions): void {
   }
 }
 
-function refuseOutdevOptions({ vnetHdrLen, offloads }: RunOptions): void {
-  const given =
-    vnetHdrLen !== undefined ? '--vnet-hdr-len' : offloads !== undefined ? '--offloads' : undefined
-  if (given === undefined) return
+function refuseOutdevOptions({ offloads }: RunOptions): void {
+  if (offloads === undefined) return
   throw usageError(
-    `${given} needs --outdev: an interface is given what it can take`,
+    '--offloads needs --outdev: an interface is given what it can take',
     'leave it out, or write to a stream: --outdev unix:PATH',
   )
 }
 
-function refuseStreamOptions({ vnetHdrSupport, insecure }: RunOptions): void {
-  const given =
-    vnetHdrSupport !== undefined ? '--vnet-hdr-support' : insecure !== undefined ? '--insecure' : undefined
-  if (given === undefined) return
-  throw usageError(`${given} needs --indev or --outdev: it is about streams`, 'leave it out')
+/** What has no effect between two interfaces. */
+function refuseStreamOptions(options: RunOptions): void {
+  const { vnetHdrSupport, vnetHdrLen, insecure, hold, buffer, bufferFrames, drop } = options
+  const given = (candidates: Record<string, unknown>): string | undefined =>
+    Object.entries(candidates).find(([, value]) => value !== undefined)?.[0]
+  const aboutStreams = given({
+    '--vnet-hdr-support': vnetHdrSupport,
+    '--vnet-hdr-len': vnetHdrLen,
+    '--insecure': insecure,
+  })
+  if (aboutStreams !== undefined) {
+    throw usageError(`${aboutStreams} needs --indev or --outdev: it is about streams`, 'leave it out')
+  }
+  const aboutBuffer = given({ '--buffer': buffer, '--buffer-frames': bufferFrames, '--drop': drop })
+  if (aboutBuffer !== undefined && hold === undefined) {
+    throw usageError(
+      `${aboutBuffer} needs --hold, --indev or --outdev: between interfaces frames wait in the capture`,
+      'leave it out',
+    )
+  }
 }

@@ -92,14 +92,15 @@ async function openOutput({ output, wait }: RunPlan, around: Surroundings): Prom
   return { options: { outNetdev: netdev.interface, ...netns }, name: netdevName(output.name, netdev) }
 }
 
-function streamOptions({ address, server, vnetHdrSupport }: StreamPlan): StreamOptions {
+function streamOptions({ address, server, vnetHdrSupport, vnetHdrLength }: StreamPlan): StreamOptions {
+  const common = { server, vnetHdrSupport, ...(vnetHdrLength === undefined ? {} : { vnetHdrLength }) }
   switch (address.kind) {
     case 'unix':
-      return { unix: address.path, server, vnetHdrSupport }
+      return { unix: address.path, ...common }
     case 'tcp':
-      return { tcp: { host: address.host, port: address.port }, server, vnetHdrSupport }
+      return { tcp: { host: address.host, port: address.port }, ...common }
     case 'fd':
-      return { fd: address.fd, server, vnetHdrSupport }
+      return { fd: address.fd, ...common }
   }
 }
 

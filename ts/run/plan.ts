@@ -17,8 +17,6 @@ export interface RunPlan {
   /** Of in_netdev; means nothing to a stream. */
   queue: Queue
   latency: Latency
-  /** Of outdev; undefined: the default, or from indev what came in. */
-  vnetHdrLength: number | undefined
   completeOffloads: boolean
   monitor: string | undefined
   status: boolean
@@ -76,12 +74,6 @@ export function planRun(options: RunOptions): RunPlan {
   const input = planInput(options)
   const output = planOutput(options)
   checkEnds(input, output, options)
-  if (options.vnetHdrLen !== undefined && output.kind === 'stream' && !output.vnetHdrSupport) {
-    throw usageError(
-      '--vnet-hdr-len needs --vnet-hdr-support: without it, outdev has no virtio-net headers',
-      'add --vnet-hdr-support, if the peer has it on, too',
-    )
-  }
   if (options.hold === 'until-running' && options.qmp === undefined) {
     throw usageError(
       '--hold=until-running needs --qmp: without a monitor the VM counts as running and nothing is held',
@@ -96,7 +88,6 @@ export function planRun(options: RunOptions): RunPlan {
     output,
     queue: options.queue ?? 'tx',
     latency: options.latency ?? 'balanced',
-    vnetHdrLength: options.vnetHdrLen,
     completeOffloads: options.offloads === 'complete',
     monitor: options.qmp,
     status: options.status ?? true,

@@ -201,7 +201,6 @@ function optionsOf(plan: RunPlan): Omit<RedirectorOptions, 'running'> {
   return {
     ...{ queue, latency, status, whenStopped, preRollMs, preRollBytes, mark, wait },
     ...{ completeOffloads, bufferBytes, bufferFrames, dropOldest },
-    ...(plan.vnetHdrLength === undefined ? {} : { vnetHdrLength: plan.vnetHdrLength }),
     ...(typeof hold === 'number' ? { holdMs: hold } : {}),
     holdUntilRunning: hold === 'until-running',
     ...(plan.count === undefined ? {} : { count: plan.count }),

@@ -2,14 +2,12 @@
 
 import { flag, option } from '../options/option.ts'
 import { choice, onOff, type ValueParser } from '../options/values.ts'
-import { parseStreamEnd } from '../stream/address.ts'
+import { parseStreamEnd, VNET_HDR_LENGTHS } from '../stream/address.ts'
 
 export const STREAMS = 'Streams'
 
-/** As QEMU's guests negotiate it: 12 with mergeable buffers or virtio 1.0, which nearly all have. */
-export const DEFAULT_VNET_HDR_LEN = 12
-
-const vnetHdrLen: ValueParser<number> = (text, flagName) => Number(choice('0', '10', '12')(text, flagName))
+const vnetHdrLen: ValueParser<number> = (text, flagName) =>
+  Number(choice(...VNET_HDR_LENGTHS)(text, flagName))
 
 export const streamOptions = {
   indev: option({
@@ -44,24 +42,25 @@ export const streamOptions = {
     bare: 'on',
     default: 'off',
     group: STREAMS,
-    brief: 'frames with their virtio-net headers',
+    brief: 'virtio-net headers are announced',
     help: [
-      'Frames with their virtio-net headers, which carry offloads. The peer must',
-      'be set alike (vnet_hdr_support of its filter): nothing on the wire tells.',
+      'The virtio-net headers of frames, which carry offloads, are announced. The',
+      'peer must be set alike (vnet_hdr_support of its filter).',
       'For one end alone: ADDR,vnet-hdr-support=on|off. Without a value: on.',
     ],
     parse: onOff,
   }),
   vnetHdrLen: option({
     flags: '--vnet-hdr-len',
-    value: '0|10|12',
-    default: String(DEFAULT_VNET_HDR_LEN),
+    value: '0|10|12|20',
     group: STREAMS,
-    brief: "bytes of outdev's virtio-net headers",
+    brief: 'bytes of the virtio-net headers',
     help: [
-      'Bytes of the virtio-net headers that are written to outdev. QEMU takes',
-      "only the length of its guest's driver: 12 with virtio 1.0, 10 with a",
-      'legacy one. Without it, headers of indev are passed on as they are.',
+      'Bytes of the virtio-net header of each frame, announced or not. QEMU takes',
+      'only the length that its NIC has: 12 with virtio 1.0 on a TAP, 10 with a',
+      'legacy driver, 0 with another NIC. Without this, indev is looked at, and',
+      'outdev gets what indev brought; else 12 if announced, and 0 if not.',
+      'For one end alone: ADDR,vnet-hdr-len=N.',
     ],
     parse: vnetHdrLen,
   }),

@@ -1,7 +1,9 @@
 /**
  * Where a stream of frames comes from or goes to, read from `--indev` and `--outdev`, in QEMU's own words:
  *
- *     unix:PATH[,server]   tcp:HOST:PORT[,server]   fd:N      and behind any of them ,vnet-hdr-support=on|off
+ *     unix:PATH[,server]   tcp:HOST:PORT[,server]   fd:N
+ *
+ * and behind any of them ,vnet-hdr-support=on|off ,vnet-hdr-len=0|10|12|20
  *
  * A comma of the path is written twice, as in QEMU (qemu-option.c). Pure, but for the directory that a relative
  * path starts from.
@@ -25,6 +27,8 @@ export interface StreamEnd {
   readonly server: boolean
   /** Undefined where the address does not say. */
   readonly vnetHdrSupport: boolean | undefined
+  /** Bytes of the virtio-net header, announced or not. */
+  readonly vnetHdrLength: number | undefined
 }
 
 /** Bytes of `sun_path` (unix(7)) less its final zero. */
@@ -35,7 +39,17 @@ const FIRST_FREE_DESCRIPTOR = 3
 
 const EXAMPLE = 'for example: unix:/run/frames.sock,server or tcp:192.0.2.1:4000'
 
-const OPTIONS = ['server', 'vnet-hdr-support']
+/** None, legacy, virtio 1.0 or mergeable buffers, with hash (linux/virtio_net.h). */
+export const VNET_HDR_LENGTHS = ['0', '10', '12', '20'] as const
+
+const ON_OFF = ['on', 'off'] as const
+
+/** What may stand behind an address, and its values. */
+const OPTIONS: Readonly<Record<string, readonly string[]>> = {
+  server: ON_OFF,
+  'vnet-hdr-support': ON_OFF,
+  'vnet-hdr-len': VNET_HDR_LENGTHS,
+}
 
 /** Options of QEMU's chardevs, which people copy, that say what holds here anyway. */
 const NEEDLESS_OPTIONS = ['wait', 'nowait', 'reconnect', 'reconnect-ms', 'nodelay']
@@ -47,7 +61,10 @@ export function parseStreamEnd(text: string, flag: string): StreamEnd {
   if (text.includes('\0')) throw invalid('holds a zero byte')
   const [where = '', ...options] = splitAtCommas(text)
   const address = parseAddress(where, invalid)
-  const { server = false, 'vnet-hdr-support': vnetHdrSupport } = parseOptions(options, invalid)
+  const given = parseOptions(options, invalid)
+  const isOn = (name: string): boolean | undefined => (given.has(name) ? given.get(name) === 'on' : undefined)
+  const server = isOn('server') ?? false
+  const length = given.get('vnet-hdr-len')
   if (address.kind === 'fd' && server) {
     throw invalid(
       'makes a server of a descriptor',
@@ -57,7 +74,12 @@ export function parseStreamEnd(text: string, flag: string): StreamEnd {
   if (address.kind === 'tcp' && address.host === '' && !server) {
     throw invalid('names no host to connect to', `for this host write tcp:localhost:${address.port}`)
   }
-  return { address, server, vnetHdrSupport }
+  return {
+    address,
+    server,
+    vnetHdrSupport: isOn('vnet-hdr-support'),
+    vnetHdrLength: length === undefined ? undefined : Number(length),
+  }
 }
 
 /** As people write it, without options. */
@@ -134,21 +156,19 @@ function parseDescriptor(text: string, invalid: Invalid): StreamAddress {
   return { kind: 'fd', fd }
 }
 
-function parseOptions(
-  options: readonly string[],
-  invalid: Invalid,
-): { server?: boolean; 'vnet-hdr-support'?: boolean } {
-  const values = new Map<string, boolean>()
+function parseOptions(options: readonly string[], invalid: Invalid): Map<string, string> {
+  const values = new Map<string, string>()
   for (const option of options) {
     const [, name = option, value = 'on'] = /^([^=]*)=(.*)$/s.exec(option) ?? []
-    if (!OPTIONS.includes(name)) throw unknownOption(name, invalid)
+    const allowed = OPTIONS[name]
+    if (allowed === undefined) throw unknownOption(name, invalid)
     if (values.has(name)) throw invalid(`says ${name} twice`, 'say it once')
-    if (value !== 'on' && value !== 'off') {
-      throw invalid(`says ${name}=${value}`, `write ${name}=on or ${name}=off`)
+    if (!allowed.includes(value)) {
+      throw invalid(`says ${name}=${value}`, `write ${allowed.map(good => `${name}=${good}`).join(' or ')}`)
     }
-    values.set(name, value === 'on')
+    values.set(name, value)
   }
-  return Object.fromEntries(values)
+  return values
 }
 
 function unknownOption(name: string, invalid: Invalid): TapferryError {
@@ -158,11 +178,11 @@ function unknownOption(name: string, invalid: Invalid): TapferryError {
       'leave it out: tapferry waits for nobody, takes whoever comes and connects again by itself',
     )
   }
-  const [similar] = closest(name.replaceAll('_', '-'), OPTIONS)
+  const [similar] = closest(name.replaceAll('_', '-'), Object.keys(OPTIONS))
   return invalid(
     `has no option '${name}'`,
     similar === undefined
-      ? `options are ${OPTIONS.join(' and ')}; a comma of the path is written twice`
+      ? `options are ${Object.keys(OPTIONS).join(', ')}; a comma of the path is written twice`
       : `did you mean ${similar}?`,
   )
 }
