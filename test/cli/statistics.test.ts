@@ -171,6 +171,7 @@ test('every code has its documented exit status', t => {
     STREAM_UNREACHABLE: 1,
     STREAM_INVALID: 1,
     STREAM_CLOSED: 1,
+    STREAM_MALFORMED: 1,
     USAGE: 2,
     INVALID_OPTIONS: 2,
     MONITOR_ADDRESS_INVALID: 2,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use napi_derive::napi;
 use tapferry_redirect::{
-    Address, BufferPlan, Encoding, End, Hold, Latency, Netdev, Plan, Queue, StreamError, StreamPlan,
-    WhenFull, WhenStopped,
+    Address, BufferPlan, End, Hold, Latency, Netdev, Plan, Queue, StreamError, StreamPlan, WhenFull,
+    WhenStopped,
 };
 use tapferry_sys::inherited;
 
@@ -67,6 +67,8 @@ pub struct StreamOptions {
     pub server: bool,
     /// QEMU's `vnet_hdr_support`.
     pub vnet_hdr_support: bool,
+    /// Bytes of the virtio-net header, announced or not.
+    pub vnet_hdr_length: Option<u32>,
 }
 
 /// What a redirector is to do.
@@ -99,8 +101,6 @@ pub struct RedirectorOptions {
     pub pre_roll_ms: u32,
     /// Bytes the pre-roll may hold.
     pub pre_roll_bytes: u32,
-    /// Bytes of the virtio-net header that is written to outdev.
-    pub vnet_hdr_length: Option<u32>,
     /// Write whole frames to outdev, although a virtio-net header could say what is left to do.
     pub complete_offloads: bool,
     /// Release what has passed the gate this often, in milliseconds.
@@ -132,7 +132,6 @@ impl TryFrom<RedirectorOptions> for Plan {
             options.count.map(u64::try_from).transpose().map_err(|_| {
                 invalid(&"count must not be negative", &"leave it out to forward every frame")
             })?;
-        let vnet_hdr_len = options.vnet_hdr_length.map(size).transpose()?;
         Ok(Plan {
             queue: match options.queue {
                 QueueName::Tx => Queue::Tx,
@@ -161,7 +160,7 @@ impl TryFrom<RedirectorOptions> for Plan {
                 frames: size(options.buffer_frames)?,
                 when_full: if options.drop_oldest { WhenFull::DropOldest } else { WhenFull::DropNewest },
             },
-            encoding: Encoding { vnet_hdr_len, complete: options.complete_offloads },
+            complete_offloads: options.complete_offloads,
             mark: options.mark,
             wait: options.wait,
             count,
@@ -181,6 +180,7 @@ fn end(
         (Some(name), None) => netdev(&name, namespace).map(End::Netdev),
         (None, Some(stream)) => Ok(End::Stream(StreamPlan {
             vnet_hdr: stream.vnet_hdr_support,
+            vnet_hdr_len: stream.vnet_hdr_length.map(size).transpose()?,
             address: address(stream)?,
             namespace: None,
         })),

@@ -57,6 +57,6 @@ pub use counters::{DropReason, Statistics};
 pub use error::{StartError, StreamError};
 pub use event::{Event, EventKind};
 pub use plan::{
-    Address, BufferPlan, Encoding, End, Hold, Latency, Netdev, Plan, Queue, StreamPlan, WhenFull, WhenStopped,
+    Address, BufferPlan, End, Hold, Latency, Netdev, Plan, Queue, StreamPlan, WhenFull, WhenStopped,
 };
 pub use redirector::Redirector;

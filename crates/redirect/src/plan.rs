@@ -139,8 +139,12 @@ impl fmt::Display for Address {
 pub struct StreamPlan {
     /// Where it is.
     pub address: Address,
-    /// QEMU's `vnet_hdr_support`: every frame comes with a virtio-net header. Both ends must agree.
+    /// QEMU's `vnet_hdr_support`: the length of a virtio-net header is announced before each frame. Both ends must
+    /// agree.
     pub vnet_hdr: bool,
+    /// Bytes of that header, announced or not. `None`: an input sees for itself; an output writes the header that a
+    /// frame brought from a stream of the same kind, else 12 bytes where they are announced, and none where not.
+    pub vnet_hdr_len: Option<usize>,
     /// The network namespace for TCP; `None`: that of the thread which starts the redirector.
     pub namespace: Option<Namespace>,
 }
@@ -208,17 +212,6 @@ pub struct BufferPlan {
     pub when_full: WhenFull,
 }
 
-/// How frames are written to a stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Encoding {
-    /// Length of the virtio-net header in bytes, whether the stream announces it or not. `None`: that with which a
-    /// frame came from a stream of the same kind; else 12 where it is announced, and none where it is not.
-    pub vnet_hdr_len: Option<usize>,
-    /// Whether every frame leaves with its checksum complete and cut into segments, although a virtio-net header
-    /// could say what is left to do.
-    pub complete: bool,
-}
-
 /// A redirector.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -245,8 +238,9 @@ pub struct Plan {
     /// Bounds of what waits for that, or for an output that takes no more. From interface to interface without
     /// a hold, frames wait in the capture instead.
     pub buffer: BufferPlan,
-    /// How frames are written to an outdev.
-    pub encoding: Encoding,
+    /// Whether every frame leaves through an outdev with its checksum complete and cut into segments, although a
+    /// virtio-net header could say what is left to do.
+    pub complete_offloads: bool,
     /// SO_MARK of injected frames; frames that bear it are not captured.
     pub mark: u32,
     /// Wait for an interface or a peer that is missing at the start, instead of failing.
@@ -276,7 +270,7 @@ impl Plan {
             pre_roll_bytes: DEFAULT_PRE_ROLL_BYTES,
             hold: None,
             buffer: DEFAULT_BUFFER,
-            encoding: Encoding::default(),
+            complete_offloads: false,
             mark: DEFAULT_MARK,
             wait: false,
             count: None,

@@ -6,7 +6,7 @@ mod support;
 
 use support::peer::{Peer, Wired, record};
 use support::{BOTH, Directory, PATIENCE, client, netdev, roomy_tap, server, start, tap, with_headers};
-use tapferry_redirect::{DropReason, Encoding, End, EventKind, Latency, Plan, StreamPlan};
+use tapferry_redirect::{DropReason, End, EventKind, Latency, Plan, StreamPlan};
 use tapferry_testbed::craft::{Checksum, Frame, Ip, Packet};
 use tapferry_testbed::namespace::Namespace;
 use tapferry_testbed::probe::{Probe, Tag};
@@ -84,8 +84,8 @@ fn the_header_says_what_the_kernel_left_undone() {
     let directory = Directory::new();
     let _a = Reader::on_tap(offloading_tap("tapA"));
     for length in [None, Some(10), Some(12)] {
-        let encoding = Encoding { vnet_hdr_len: length, complete: false };
-        let running = start(Plan { encoding, ..to(with_headers(server(&directory.path("out")))) });
+        let stream = with_headers(server(&directory.path("out")));
+        let running = start(to(StreamPlan { vnet_hdr_len: length, ..stream }));
         let mut peer = Peer::connect(&directory.path("out"), true);
         running.wait_told(EventKind::OutputBack, 1);
         let sent = Packet::new(Ip::V4, Checksum::Partial).tcp_gso(0, 60_000, 1400);
@@ -104,15 +104,12 @@ fn a_peer_that_takes_whole_frames_gets_segments_and_checksums() {
     let directory = Directory::new();
     let _a = Reader::on_tap(offloading_tap("tapA"));
     let path = directory.path("out");
-    let complete = Encoding { complete: true, ..Encoding::default() };
-    let no_header = Encoding { vnet_hdr_len: Some(0), ..Encoding::default() };
-    for (stream, encoding, header) in [
-        (server(&path), Encoding::default(), 0),
-        (with_headers(server(&path)), complete, 12),
-        (with_headers(server(&path)), no_header, 0),
-    ] {
+    let no_header = StreamPlan { vnet_hdr_len: Some(0), ..with_headers(server(&path)) };
+    for (stream, complete_offloads, header) in
+        [(server(&path), false, 0), (with_headers(server(&path)), true, 12), (no_header, false, 0)]
+    {
         let vnet_hdr = stream.vnet_hdr;
-        let running = start(Plan { encoding, ..to(stream) });
+        let running = start(Plan { complete_offloads, ..to(stream) });
         let mut peer = Peer::connect(&path, vnet_hdr);
         running.wait_told(EventKind::OutputBack, 1);
         for ip in [Ip::V4, Ip::V6] {
@@ -205,6 +202,42 @@ fn a_relay_between_different_framings_says_of_a_frame_what_the_other_end_can_hea
     sender.send(&[], &whole.bytes);
     assert_eq!(receiver.receive().unwrap(), Wired { header: vec![0; 12], frame: whole.bytes });
     running.stop();
+}
+
+#[test]
+fn a_header_that_nothing_announces_is_written_and_read_as_qemu_has_it_by_default() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let directory = Directory::new();
+    let (input, output) = (directory.path("in"), directory.path("out"));
+    let sent = Packet::new(Ip::V4, Checksum::Partial).tcp_gso(0, 60_000, 1400);
+    for length in [10, 12, 20] {
+        let header = sent.header.to_bytes(length);
+        let inline = [&header[..], &sent.bytes].concat();
+
+        let _a = Reader::on_tap(offloading_tap("tapA"));
+        let running = start(to(StreamPlan { vnet_hdr_len: Some(length), ..server(&output) }));
+        let mut receiver = Peer::connect(&output, false);
+        running.wait_told(EventKind::OutputBack, 1);
+        inject(&sent);
+        assert_eq!(receiver.receive().unwrap().frame, inline);
+        running.stop();
+
+        for told in [None, Some(length)] {
+            let b = Reader::on_tap(tap("tapB"));
+            let running = start(from(StreamPlan { vnet_hdr_len: told, ..server(&input) }));
+            Peer::connect(&input, false).send(&[], &inline);
+            let tally = b.wait_until(PATIENCE, |tally| tally.stream.bytes >= 60_000);
+            assert_eq!((tally.stream.bytes, tally.bad_checksum, tally.other), (60_000, 0, 0), "{tally:?}");
+            running.stop();
+        }
+
+        let running = start(relay(server(&input), server(&output)));
+        let (mut sender, mut receiver) = (Peer::connect(&input, false), Peer::connect(&output, false));
+        running.wait_told(EventKind::OutputBack, 1);
+        sender.send(&[], &inline);
+        assert_eq!(receiver.receive().unwrap().frame, inline, "unchanged, though it was understood");
+        running.stop();
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use tapferry_stream::FramingError;
 use tapferry_sys::{Errno, Error};
 
 /// Why a stream end could not be opened.
@@ -19,6 +20,9 @@ pub enum StreamError {
     /// A peer that should be there is not.
     #[error("no connection: {0}")]
     Unreachable(String),
+    /// The only peer that there will ever be sends what is no stream of frames.
+    #[error("connection closed: {0}")]
+    Malformed(FramingError),
     /// The only peer that there will ever be has left.
     #[error("its peer has closed it, and a descriptor cannot be connected again")]
     Closed,
@@ -34,6 +38,7 @@ impl StreamError {
             Self::InUse => "STREAM_IN_USE",
             Self::NotASocket | Self::NotAStream => "STREAM_INVALID",
             Self::Unreachable(_) => "STREAM_UNREACHABLE",
+            Self::Malformed(_) => "STREAM_MALFORMED",
             Self::Closed => "STREAM_CLOSED",
             Self::System(error) if is_permission(error.errno) => "PERMISSION",
             Self::System(_) => "SYSTEM",
@@ -54,6 +59,7 @@ impl StreamError {
             Self::Unreachable(_) => {
                 "start the other end first, or with `--wait` be patient; `,server` listens here instead"
             }
+            Self::Malformed(error) => error.hint(),
             Self::Closed => {
                 "start it again with a new descriptor, or use an address: that is connected to again"
             }

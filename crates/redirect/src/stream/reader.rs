@@ -3,10 +3,11 @@
 use std::os::fd::OwnedFd;
 
 use rustix::net::{RecvFlags, recv};
-use tapferry_stream::{Decoder, Framing, FramingError};
+use tapferry_stream::{Decoder, Framing, FramingError, Unannounced};
 use tapferry_sys::{Captured, Errno, clock};
 
 use crate::frame::{Carried, Frame, FrameSource};
+use crate::plan::StreamPlan;
 
 /// Why a connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +31,10 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(vnet_hdr: bool) -> Self {
-        Self { peer: None, decoder: Decoder::new(Framing { vnet_hdr, ..Default::default() }), arrived: 0, end: None }
+    pub(crate) fn new(plan: &StreamPlan) -> Self {
+        let unannounced = plan.vnet_hdr_len.map_or(Unannounced::Recognise, Unannounced::Len);
+        let framing = Framing { vnet_hdr: plan.vnet_hdr, unannounced };
+        Self { peer: None, decoder: Decoder::new(framing), arrived: 0, end: None }
     }
 
     /// Reads from this peer from now on.

@@ -20,7 +20,7 @@ use crate::counters::DropReason;
 use crate::frame::{Frame, LONGEST_VNET_HDR};
 use crate::outlet::{Step, with_tag};
 use crate::pipeline::BATCH;
-use crate::plan::{Encoding, StreamPlan};
+use crate::plan::StreamPlan;
 
 /// `struct virtio_net_hdr_v1`, of every guest since virtio 1.0, in bytes.
 const MODERN_VNET_HDR: usize = 12;
@@ -36,7 +36,9 @@ const COPIED_AT_MOST: usize = 256 * 1024;
 pub(crate) struct Writer {
     peer: Option<OwnedFd>,
     framing: Framing,
-    encoding: Encoding,
+    /// Bytes of the virtio-net header, where it is told.
+    vnet_hdr_len: Option<usize>,
+    complete_offloads: bool,
     /// Records that were made for this batch.
     made: Vec<u8>,
     /// One segment.
@@ -62,11 +64,12 @@ enum Body {
 }
 
 impl Writer {
-    pub(crate) fn new(plan: &StreamPlan, encoding: Encoding) -> Self {
+    pub(crate) fn new(plan: &StreamPlan, complete_offloads: bool) -> Self {
         Self {
             peer: None,
             framing: Framing { vnet_hdr: plan.vnet_hdr, ..Default::default() },
-            encoding,
+            vnet_hdr_len: plan.vnet_hdr_len,
+            complete_offloads,
             made: Vec::new(),
             segment: Vec::new(),
             rest: Vec::new(),
@@ -168,10 +171,10 @@ impl Writer {
         }
         let header_len = self.header_len(frame);
         let is_whole = !captured.vnet.needs_checksum() && captured.vnet.gso_kind().is_none();
-        if !is_whole && (header_len == 0 || self.encoding.complete) {
+        if !is_whole && (header_len == 0 || self.complete_offloads) {
             return self.make_whole(frame, header_len);
         }
-        let header = if self.encoding.complete { Some([0; LONGEST_VNET_HDR]) } else { header_of(frame) };
+        let header = if self.complete_offloads { Some([0; LONGEST_VNET_HDR]) } else { header_of(frame) };
         let header = header.ok_or(DropReason::Malformed)?;
         let tag = captured.beside.map(|tag| tag.to_bytes());
         let prefix = Prefix::new(self.framing, header_len, frame.wire_bytes()).ok_or(DropReason::TooLong)?;
@@ -217,8 +220,7 @@ impl Writer {
         let announced = self.framing.vnet_hdr;
         let carried = frame.carried.filter(|header| header.announced == announced);
         let usual = if announced { MODERN_VNET_HDR } else { 0 };
-        self.encoding
-            .vnet_hdr_len
+        self.vnet_hdr_len
             .or(carried.map(|header| header.as_bytes().len()))
             .unwrap_or(usual)
             .min(LONGEST_VNET_HDR)

@@ -16,7 +16,6 @@ use crate::stream::reader::Reader;
 use super::report::transition_event;
 
 /// Where frames come from.
-#[expect(clippy::large_enum_variant, reason = "a redirector has one")]
 pub(super) enum Input {
     Netdev { end: NetdevEnd, capture: Option<Capture> },
     Stream { end: StreamEnd, reader: Reader },

@@ -30,6 +30,7 @@ use crate::outlet::{Exit, NetdevExit, Outlet};
 use crate::pipeline::{Pipeline, Pumped};
 use crate::plan::{End, Plan};
 use crate::redirector::{Command, Inbox};
+use crate::stream::reader::Reader;
 use crate::stream::writer::Writer;
 use ends::{Ends, Input, NetdevEnd, Output, Side};
 
@@ -116,14 +117,14 @@ impl Worker {
             }
             End::Stream(stream) => {
                 let (end, peer) = streams::open(stream, Side::Output, plan.wait, &inbox.wake)?;
-                (Output::Stream(end), Exit::Stream(Writer::new(stream, plan.encoding)), peer)
+                (Output::Stream(end), Exit::Stream(Writer::new(stream, plan.complete_offloads)), peer)
             }
         };
         let (input, input_peer) = match &plan.input {
             End::Netdev(netdev) => (Input::Netdev { end: NetdevEnd::look_up(netdev)?, capture: None }, None),
             End::Stream(stream) => {
                 let (end, peer) = streams::open(stream, Side::Input, plan.wait, &inbox.wake)?;
-                (Input::Stream { end, reader: streams::reader(stream) }, peer)
+                (Input::Stream { end, reader: Reader::new(stream) }, peer)
             }
         };
         let mut worker = Self {

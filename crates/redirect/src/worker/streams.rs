@@ -11,14 +11,14 @@ use tapferry_sys::{Error, clock};
 use super::ends::{Input, Side, StreamEnd};
 use super::{Token, Worker};
 use crate::counters::DropReason;
-use crate::error::{StartError, StreamError};
+use crate::error::{Role, StartError, StreamError};
 use crate::event::{Event, EventKind};
 use crate::outage::OutageLog;
 use crate::outlet::Exit;
 use crate::plan::StreamPlan;
 use crate::stream::is_tcp;
 use crate::stream::peers::Peers;
-use crate::stream::reader::{ConnectionEnd, Reader};
+use crate::stream::reader::ConnectionEnd;
 
 /// Opens a stream end; it may have a peer at once.
 pub(super) fn open(
@@ -38,10 +38,6 @@ pub(super) fn open(
         connected_at: None,
     };
     Ok((end, peer))
-}
-
-pub(super) fn reader(plan: &StreamPlan) -> Reader {
-    Reader::new(plan.vnet_hdr)
 }
 
 impl Worker {
@@ -168,8 +164,7 @@ impl Worker {
         if self.seek_peer(Side::Output)? {
             Ok(())
         } else {
-            let address = self.address(Side::Output);
-            Err(StartError::stream(Side::Output.stream(), &address, StreamError::Closed))
+            Err(StartError::stream(Role::Outdev, &self.address(Side::Output), StreamError::Closed))
         }
     }
 
@@ -188,8 +183,11 @@ impl Worker {
             }
         };
         let has_another = self.seek_peer(Side::Input)?;
-        let kind = if has_another { EventKind::InputMissing } else { EventKind::InputClosed };
         let address = self.address(Side::Input);
+        if let (false, ConnectionEnd::Malformed(error)) = (has_another, end) {
+            return Err(StartError::stream(Role::Indev, &address, StreamError::Malformed(error)));
+        }
+        let kind = if has_another { EventKind::InputMissing } else { EventKind::InputClosed };
         let event = Event::new(kind, format!("indev '{address}': {reason}")).about_stream(&address);
         self.tell(match code {
             Some(code) => event.with_code(code),
