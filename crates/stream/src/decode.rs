@@ -3,6 +3,7 @@
 use crate::diagnosis::{self, Verdict};
 use crate::error::FramingError;
 use crate::framing::{FIELD, Framing, MAX_LENGTH, MAX_RECORD, Record, VNET_HDR_LENGTHS, field_at};
+use crate::unannounced;
 
 /// Bytes of the buffer: a few of the longest records, so that one cut by the buffer's end is seldom moved, and few
 /// enough to stay in a CPU's cache.
@@ -15,7 +16,7 @@ const _: () = assert!(CAPACITY.is_power_of_two() && CAPACITY >= 4 * MAX_RECORD);
 /// ```
 /// use tapferry_stream::{Decoder, Framing};
 ///
-/// let mut decoder = Decoder::new(Framing { vnet_hdr: false });
+/// let mut decoder = Decoder::new(Framing::default());
 /// for part in [&b"\0\0"[..], b"\0\x05Hel", b"lo\0\0"] {
 ///     decoder.space()[..part.len()].copy_from_slice(part);
 ///     decoder.filled(part.len());
@@ -35,7 +36,21 @@ pub struct Decoder {
     /// What was read and not yet stepped over is `buffer[start..end]`.
     start: usize,
     end: usize,
+    known: Known,
+}
+
+/// What the records so far show of the peer.
+#[derive(Debug, Clone, Copy)]
+struct Known {
     standing: Standing,
+    /// Bytes of the virtio-net header that nothing announces, in each record; `None` as long as no record tells.
+    unannounced: Option<usize>,
+}
+
+impl Known {
+    const fn at_first(framing: Framing) -> Self {
+        Self { standing: Standing::Unjudged, unannounced: framing.unannounced.len() }
+    }
 }
 
 /// What is known of whether the peer's vnet_hdr_support is ours.
@@ -53,7 +68,7 @@ impl Decoder {
     /// A decoder for a new connection. Allocates its buffer, of a fixed size.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
-        Self { framing, buffer: vec![0; CAPACITY], start: 0, end: 0, standing: Standing::Unjudged }
+        Self { framing, buffer: vec![0; CAPACITY], start: 0, end: 0, known: Known::at_first(framing) }
     }
 
     /// What it was made for.
@@ -103,7 +118,7 @@ impl Decoder {
                 break;
             }
         }
-        (self.start, self.standing) = (self.end - walk.bytes.len(), walk.standing);
+        (self.start, self.known) = (self.end - walk.bytes.len(), walk.known);
     }
 
     /// Whether no part of a record is waiting: the end of the connection cuts none.
@@ -116,18 +131,18 @@ impl Decoder {
 
     /// Forgets everything: a new connection begins.
     pub fn reset(&mut self) {
-        (self.start, self.end, self.standing) = (0, 0, Standing::Unjudged);
+        (self.start, self.end, self.known) = (0, 0, Known::at_first(self.framing));
     }
 
     fn walk(&self) -> Walk<'_> {
-        Walk { framing: self.framing, standing: self.standing, bytes: &self.buffer[self.start..self.end] }
+        Walk { framing: self.framing, known: self.known, bytes: &self.buffer[self.start..self.end] }
     }
 }
 
 /// A walk over what was read, record by record: the one place that knows where a record begins and ends.
 struct Walk<'a> {
     framing: Framing,
-    standing: Standing,
+    known: Known,
     /// From the next record on.
     bytes: &'a [u8],
 }
@@ -140,25 +155,27 @@ impl<'a> Walk<'a> {
             Ok(length) if length <= MAX_LENGTH => length,
             _ => return Err(self.explained(FramingError::Oversized { length: announced })),
         };
-        if length == 0 && self.standing == Standing::Doubtful {
+        if length == 0 && self.known.standing == Standing::Doubtful {
             // Nobody sends empty records; but the padding of a frame that is read the wrong way looks like one.
             return Err(diagnosis::mismatch(self.framing));
         }
-        let vnet_hdr_len = if self.framing.vnet_hdr {
+        let announced = if self.framing.vnet_hdr {
             let Some(announced) = field_at(self.bytes, FIELD) else { return Ok(None) };
             match usize::try_from(announced) {
-                Ok(vnet_hdr_len) if VNET_HDR_LENGTHS.contains(&vnet_hdr_len) => vnet_hdr_len,
+                Ok(vnet_hdr_len) if VNET_HDR_LENGTHS.contains(&vnet_hdr_len) => Some(vnet_hdr_len),
                 _ => return Err(self.refused_header(length, announced)),
             }
         } else {
-            0
+            None
         };
-        let standing = if length == 0 { self.standing } else { self.standing_with(length)? };
+        let standing = if length == 0 { self.known.standing } else { self.standing_with(length)? };
         let Some((_, after_prefix)) = self.bytes.split_at_checked(self.framing.prefix_len()) else {
             return Ok(None);
         };
         let Some((body, rest)) = after_prefix.split_at_checked(length) else { return Ok(None) };
-        (self.bytes, self.standing) = (rest, standing);
+        self.bytes = rest;
+        self.known.standing = standing;
+        let vnet_hdr_len = announced.unwrap_or_else(|| self.unannounced_with(body));
         let (vnet_hdr, frame) = body.split_at(vnet_hdr_len.min(length));
         Ok(Some(Record { vnet_hdr, frame }))
     }
@@ -166,7 +183,7 @@ impl<'a> Walk<'a> {
     /// The standing once the record of `length` bytes at the front is stepped over. The first one is judged by the
     /// bytes after its first field, whose number does not depend on the framing.
     fn standing_with(&self, length: usize) -> Result<Standing, FramingError> {
-        if self.standing != Standing::Unjudged {
+        if self.known.standing != Standing::Unjudged {
             return Ok(Standing::Settled);
         }
         let Some(body) = self.bytes.get(FIELD..FIELD + length) else { return Ok(Standing::Unjudged) };
@@ -177,14 +194,26 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Bytes of virtio-net header in a record that announces none. The first record that tells decides for all that
+    /// follow; one with a header shows that the stream is in step, too.
+    fn unannounced_with(&mut self, record: &[u8]) -> usize {
+        if self.known.unannounced.is_none() {
+            self.known.unannounced = unannounced::recognise(record);
+            if matches!(self.known.unannounced, Some(1..)) {
+                self.known.standing = Standing::Settled;
+            }
+        }
+        self.known.unannounced.unwrap_or(0)
+    }
+
     /// A stream that is read the wrong way runs into nonsense after its first record.
     fn explained(&self, error: FramingError) -> FramingError {
-        if self.standing == Standing::Doubtful { diagnosis::mismatch(self.framing) } else { error }
+        if self.known.standing == Standing::Doubtful { diagnosis::mismatch(self.framing) } else { error }
     }
 
     /// What stands where a record of `length` bytes should announce its virtio-net header is no such length.
     fn refused_header(&self, length: usize, announced: u32) -> FramingError {
-        if self.standing == Standing::Unjudged && diagnosis::begins_a_frame(length, announced) {
+        if self.known.standing == Standing::Unjudged && diagnosis::begins_a_frame(length, announced) {
             return diagnosis::mismatch(self.framing);
         }
         self.explained(FramingError::VnetHeaderLength { length: announced })

@@ -11,7 +11,9 @@ pub struct Prefix {
 
 impl Prefix {
     /// For a record of `vnet_hdr_len` bytes of virtio-net header and `frame_len` bytes of frame. Without
-    /// [`Framing::vnet_hdr`] the header is not announced, and a peer takes it for the beginning of the frame: pass 0.
+    /// [`Framing::vnet_hdr`] the length counts both all the same, and nothing announces the header: a QEMU with its
+    /// defaults wants that, in the length of its network card's header, where a TAP with `vnet_hdr=on` is behind its
+    /// filter; every other peer takes it for the beginning of the frame, so pass 0 there.
     ///
     /// `None` for what cannot be sent: an empty frame (QEMU's reader never gets past a length of 0), or more than
     /// [`MAX_LENGTH`] bytes together.
@@ -38,9 +40,10 @@ impl Prefix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::framing::Unannounced;
 
-    const PLAIN: Framing = Framing { vnet_hdr: false };
-    const HEADERS: Framing = Framing { vnet_hdr: true };
+    const PLAIN: Framing = Framing { vnet_hdr: false, unannounced: Unannounced::Recognise };
+    const HEADERS: Framing = Framing { vnet_hdr: true, ..PLAIN };
 
     fn bytes(framing: Framing, vnet_hdr_len: usize, frame_len: usize) -> Option<Vec<u8>> {
         Prefix::new(framing, vnet_hdr_len, frame_len).map(|prefix| prefix.as_bytes().to_vec())
@@ -51,6 +54,12 @@ mod tests {
         assert_eq!(bytes(PLAIN, 0, 60).unwrap(), [0, 0, 0, 60]);
         assert_eq!(bytes(HEADERS, 12, 1514).unwrap(), [0, 0, 0x05, 0xf6, 0, 0, 0, 12]);
         assert_eq!(bytes(HEADERS, 0, 60).unwrap(), [0, 0, 0, 60, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_header_may_be_sent_unannounced() {
+        assert_eq!(bytes(PLAIN, 12, 60).unwrap(), [0, 0, 0, 72]);
+        assert_eq!(bytes(PLAIN, 12, 69_621), None);
     }
 
     #[test]

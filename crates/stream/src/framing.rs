@@ -18,6 +18,33 @@ pub(crate) const MAX_RECORD: usize = 2 * FIELD + MAX_LENGTH;
 pub struct Framing {
     /// QEMU's `vnet_hdr_support`: each record announces the length of a virtio-net header, and may begin with one.
     pub vnet_hdr: bool,
+    /// What a [`Decoder`](crate::Decoder) does about headers without `vnet_hdr`; of no meaning with it.
+    pub unannounced: Unannounced,
+}
+
+/// Without [`Framing::vnet_hdr`]: the virtio-net header that each record may begin with although nothing says so.
+/// QEMU's filters send one, of the length that its network card has, from a TAP with `vnet_hdr=on`, which is the
+/// default with virtio-net; `vnet_hdr_support` only says whether it is announced. Source: `filter_send` of QEMU's
+/// `net/filter-mirror.c`, and what QEMU 7.2 was seen to send.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Unannounced {
+    /// The first record that tells decides for the connection: a header of 10, 12, 20 or 24 bytes with values that
+    /// occur and a frame behind it, or a frame of a known type from the first byte on. Records before it that do not
+    /// tell come as plain frames.
+    #[default]
+    Recognise,
+    /// Each record begins with so many bytes of header; 0: none does. A shorter record has no frame.
+    Len(usize),
+}
+
+impl Unannounced {
+    /// Bytes of header in each record; `None` if that is to be found out.
+    pub(crate) const fn len(self) -> Option<usize> {
+        match self {
+            Self::Recognise => None,
+            Self::Len(len) => Some(len),
+        }
+    }
 }
 
 impl Framing {
@@ -31,8 +58,9 @@ impl Framing {
 /// One frame as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// The virtio-net header, of one of the [`VNET_HDR_LENGTHS`]; empty where the peer sends none. Shorter than
-    /// announced, with an empty frame behind it, where the record itself is: malformed, but in step.
+    /// The virtio-net header, of one of the [`VNET_HDR_LENGTHS`] or as [`Unannounced::Len`] says; empty where the
+    /// peer sends none. Shorter than that, with an empty frame behind it, where the record itself is: malformed, but
+    /// in step.
     pub vnet_hdr: &'a [u8],
     /// From the destination address on. May be empty, and of any length up to [`MAX_LENGTH`].
     pub frame: &'a [u8],

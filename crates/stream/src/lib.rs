@@ -7,12 +7,14 @@
 //! | `vnet_hdr_support` | bytes |
 //! | --- | --- |
 //! | off | `u32 length`, then `length` bytes: the Ethernet frame |
+//! | off, at a TAP with `vnet_hdr=on` (QEMU's defaults with virtio-net) | `u32 length`, then `length` bytes: a virtio-net header that nothing announces, then the frame |
 //! | on | `u32 length`, `u32 vnet_hdr_len`, then `length` bytes: `vnet_hdr_len` of virtio-net header, then the frame |
 //!
 //! `length` counts the virtio-net header and the frame, never the fields before them. Source: `net_fill_rstate` of
 //! QEMU's `net/net.c`, `filter_send` of its `net/filter-mirror.c`.
 //!
-//! - [`Framing`]: what both ends must agree on, the limits, and a [`Record`].
+//! - [`Framing`]: what both ends must agree on, the limits, and a [`Record`]. [`Unannounced`]: headers that nothing
+//!   announces.
 //! - [`Prefix`]: the encoder: the fields before a record.
 //! - [`Decoder`]: bytes as they come, records as they were sent.
 //! - [`FramingError`]: why a stream cannot be read on, and which end to change.
@@ -25,6 +27,8 @@
 //! - An error is for good: only [`Decoder::reset`], for a new connection, goes on.
 //! - A stream that is plausible as configured is never refused: an error that blames the other end's
 //!   `vnet_hdr_support` rests on both readings of the bytes.
+//! - A frame that is plausible as it came loses no bytes: a header that nothing announces is taken off only where its
+//!   fields and the frame behind it show it, or where [`Unannounced::Len`] says so.
 
 #![forbid(unsafe_code)]
 
@@ -33,8 +37,10 @@ mod diagnosis;
 mod encode;
 mod error;
 mod framing;
+mod likeness;
+mod unannounced;
 
 pub use decode::Decoder;
 pub use encode::Prefix;
 pub use error::FramingError;
-pub use framing::{Framing, MAX_LENGTH, Record, VNET_HDR_LENGTHS};
+pub use framing::{Framing, MAX_LENGTH, Record, Unannounced, VNET_HDR_LENGTHS};

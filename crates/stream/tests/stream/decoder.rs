@@ -242,7 +242,7 @@ proptest! {
         records in vec((prop::sample::select(VNET_HDR_LENGTHS.to_vec()), frames()), 0..30),
         pace in paces(),
     ) {
-        let framing = Framing { vnet_hdr };
+        let framing = Framing { vnet_hdr, ..PLAIN };
         let stream: Vec<u8> = records.iter().flat_map(|(vnet_hdr_len, frame)| {
             encoded(framing, &[0; 24][..if vnet_hdr { *vnet_hdr_len } else { 0 }], frame)
         }).collect();
@@ -258,7 +258,7 @@ proptest! {
         cut: prop::sample::Index,
         pace in paces(),
     ) {
-        let framing = Framing { vnet_hdr };
+        let framing = Framing { vnet_hdr, ..PLAIN };
         let stream: Vec<u8> = frames.iter().flat_map(|frame| encoded(framing, &[], frame)).collect();
         let (_, end) = agrees(&mut Decoder::new(framing), &stream[..cut.index(stream.len())], &pace);
         prop_assert!(!matches!(end, End::Wrong(_)), "{:?}", end);
@@ -270,7 +270,7 @@ proptest! {
         records in vec(oddities(), 1..12),
         pace in paces(),
     ) {
-        let framing = Framing { vnet_hdr };
+        let framing = Framing { vnet_hdr, ..PLAIN };
         let stream: Vec<u8> = records.iter().flat_map(|(length, vnet_hdr_len, body)| {
             raw(framing, *length, *vnet_hdr_len, body)
         }).collect();
@@ -279,6 +279,6 @@ proptest! {
 
     #[test]
     fn bytes_that_are_no_stream_do_no_harm(bytes in vec(any::<u8>(), 0..600), vnet_hdr: bool, pace in paces()) {
-        agrees(&mut Decoder::new(Framing { vnet_hdr }), &bytes, &pace);
+        agrees(&mut Decoder::new(Framing { vnet_hdr, ..PLAIN }), &bytes, &pace);
     }
 }

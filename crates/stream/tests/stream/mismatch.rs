@@ -14,6 +14,7 @@ use crate::wire::{HEADERS, PLAIN, encoded, raw};
 /// A frame as it is, and one whose checksum and segments are left undone: what the kernel sends.
 const COMPLETE: [u8; 24] = [0; 24];
 const TSO: [u8; 24] = [1, 1, 66, 0, 0xa8, 5, 34, 0, 16, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const TSO_HEADERS: usize = 66;
 
 /// What the reader makes of a stream, at any pace.
 fn outcome(framing: Framing, stream: &[u8]) -> (usize, End) {
@@ -36,7 +37,7 @@ fn headers_that_are_not_expected_are_seen_in_the_first_record() {
         for (name, frame) in usual(destination) {
             for len in [0, 10, 12, 20, 24] {
                 for header in [&COMPLETE[..len], &TSO[..len]] {
-                    if header.starts_with(&[1]) && frame.len() < 52 {
+                    if header.starts_with(&[1]) && frame.len() < TSO_HEADERS {
                         continue;
                     }
                     let stream = encoded(HEADERS, header, &frame);
@@ -86,20 +87,11 @@ fn headers_that_come_unannounced_are_seen_as_missing_ones() {
     for (name, frame) in usual(QEMU_MAC) {
         for len in [10, 12] {
             for header in [&COMPLETE[..len], &TSO[..len]] {
-                let stream = encoded(PLAIN, &[], &[header, &frame].concat());
+                if header.starts_with(&[1]) && frame.len() < TSO_HEADERS {
+                    continue;
+                }
+                let stream = encoded(PLAIN, header, &frame);
                 assert_refused(HEADERS, &stream, FramingError::PeerSendsNoVnetHeaders, name);
-            }
-        }
-    }
-}
-
-#[test]
-fn headers_that_come_unannounced_where_none_are_announced_are_in_step() {
-    for (_, frame) in usual(QEMU_MAC) {
-        for len in [10, 12] {
-            for header in [&COMPLETE[..len], &TSO[..len]] {
-                let stream = encoded(PLAIN, &[], &[header, &frame].concat()).repeat(3);
-                assert_eq!(outcome(PLAIN, &stream), (3, End::Between));
             }
         }
     }

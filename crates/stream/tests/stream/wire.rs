@@ -1,9 +1,14 @@
 //! Records as they go over the wire.
 
-use tapferry_stream::{Framing, Prefix};
+use tapferry_stream::{Framing, Prefix, Unannounced};
 
-pub(crate) const PLAIN: Framing = Framing { vnet_hdr: false };
-pub(crate) const HEADERS: Framing = Framing { vnet_hdr: true };
+pub(crate) const PLAIN: Framing = Framing { vnet_hdr: false, unannounced: Unannounced::Recognise };
+pub(crate) const HEADERS: Framing = Framing { vnet_hdr: true, ..PLAIN };
+
+/// Without vnet_hdr_support, and with so many bytes of header in each record.
+pub(crate) const fn inline(len: usize) -> Framing {
+    Framing { unannounced: Unannounced::Len(len), ..PLAIN }
+}
 
 /// The fields of a record as they are given, sane or not, and its bytes.
 pub(crate) fn raw(framing: Framing, length: u32, vnet_hdr_len: u32, body: &[u8]) -> Vec<u8> {

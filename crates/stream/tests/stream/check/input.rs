@@ -1,6 +1,6 @@
 //! What a fuzz input means: how its stream is to be read, then the stream.
 
-use tapferry_stream::{Decoder, Framing};
+use tapferry_stream::{Decoder, Framing, Unannounced};
 
 use super::pace::{Pace, agrees};
 
@@ -14,7 +14,7 @@ const REPEATED: usize = 3 << 19;
 ///
 /// | byte | |
 /// | --- | --- |
-/// | 0 | bit 0: vnet_hdr; bits 1, 2: records in a batch, 0 for all; bits 3, 4: further reads before records are taken |
+/// | 0 | bit 0: vnet_hdr; bits 1, 2: records in a batch, 0 for all; bits 3, 4: further reads before records are taken; bits 5 to 7: unannounced, 0: recognise, or a length |
 /// | 1 | how often the stream is repeated; 0: it comes once |
 /// | 2 to 7 | sizes of the reads, over and over: up to 127 as they are, above in steps of 600 bytes |
 pub(crate) fn check(input: &[u8]) {
@@ -32,5 +32,10 @@ pub(crate) fn check(input: &[u8]) {
         reads_per_take: 1 + usize::from(mode >> 3 & 3),
         ..Pace::reads(reads.iter().copied().map(read).collect())
     };
-    agrees(&mut Decoder::new(Framing { vnet_hdr: mode & 1 != 0 }), &stream, &pace);
+    let unannounced = match mode >> 5 {
+        0 => Unannounced::Recognise,
+        choice => Unannounced::Len([0, 10, 12, 20, 24, 1, usize::MAX][usize::from(choice - 1)]),
+    };
+    let framing = Framing { vnet_hdr: mode & 1 != 0, unannounced };
+    agrees(&mut Decoder::new(framing), &stream, &pace);
 }

@@ -1,8 +1,8 @@
 //! The decoder fed in pieces and compared with the model.
 
-use tapferry_stream::{Decoder, Framing, FramingError, MAX_LENGTH, Record, VNET_HDR_LENGTHS};
+use tapferry_stream::{Decoder, Framing, FramingError, MAX_LENGTH, Record, Unannounced, VNET_HDR_LENGTHS};
 
-use super::model::{End, Outcome, naive};
+use super::model::{End, Outcome, is_surely_a_frame, may_begin_with_header, naive};
 
 /// How the bytes reach the decoder, and how its records leave it.
 #[derive(Debug, Clone)]
@@ -79,7 +79,12 @@ pub(crate) fn decode(
 /// `decoder` may come from another connection.
 pub(crate) fn agrees(decoder: &mut Decoder, bytes: &[u8], pace: &Pace) -> (usize, End) {
     let framing = decoder.framing();
-    let model = naive(framing, bytes);
+    let unannounced = match framing.unannounced {
+        _ if framing.vnet_hdr => (usize::MAX, 0),
+        Unannounced::Len(len) => (0, len),
+        Unannounced::Recognise => recognised(decoder, bytes),
+    };
+    let model = naive(framing, unannounced, bytes);
     decoder.reset();
     let (decoded, end) = decode(decoder, bytes, pace, &model.records);
     match end {
@@ -92,6 +97,37 @@ pub(crate) fn agrees(decoder: &mut Decoder, bytes: &[u8], pace: &Pace) -> (usize
         _ => assert_eq!((decoded, end), (model.records.len(), model.end)),
     }
     (decoded, end)
+}
+
+/// From which record on, and in what length, the decoder finds headers that nothing announces; checked for what no
+/// reading of the bytes allows. That nothing changes afterwards is for the comparison to show.
+fn recognised(decoder: &mut Decoder, mut bytes: &[u8]) -> (usize, usize) {
+    let mut place = 0;
+    decoder.reset();
+    loop {
+        let space = decoder.space();
+        let read = bytes.len().min(space.len());
+        space[..read].copy_from_slice(&bytes[..read]);
+        decoder.filled(read);
+        bytes = &bytes[read..];
+        let mut taken = 0;
+        for Record { vnet_hdr, frame } in decoder.records() {
+            if !vnet_hdr.is_empty() {
+                let record = [vnet_hdr, frame].concat();
+                assert!(may_begin_with_header(&record, vnet_hdr.len()), "a header where there is none");
+                return (place + taken, vnet_hdr.len());
+            }
+            taken += 1;
+            if is_surely_a_frame(frame) {
+                return (usize::MAX, 0);
+            }
+        }
+        if taken == 0 {
+            return (usize::MAX, 0);
+        }
+        decoder.advance(taken);
+        place += taken;
+    }
 }
 
 /// Whether the peer's vnet_hdr_support may be blamed after that many records: for the first that has anything in it,
