@@ -7,7 +7,8 @@
  */
 
 import { connected, plugChardev, plugFilter, probe, record, StreamPeer } from '../support/stream.ts'
-import { eventsOf, exactly, only, type Site, summaryOf, type Tally, testsWith } from './support.ts'
+import { counted, received, watch } from './streams.ts'
+import { eventsOf, exactly, only, summaryOf, type Tally, testsWith } from './support.ts'
 
 const NICS = [
   { nic: 'eth0', netdev: 'hnM', tap: 'tapM', length: 12 },
@@ -27,10 +28,6 @@ const vmTest = testsWith(async site => {
   const [vm] = await site.boot({ name: 'headers', netdevs })
   return { vm }
 })
-
-async function injected(site: Site, netdev: string, atLeast: number): Promise<Tally> {
-  return (await site.lab.ask('received', { netdev, atLeast, clear: true })) as unknown as Tally
-}
 
 for (const announced of [false, true]) {
   const setting = `vnet_hdr_support=${announced ? 'on' : 'off'}`
@@ -78,7 +75,7 @@ for (const [flow, { nic, netdev, tap, length }] of NICS.entries()) {
       await plugFilter(t, vm, 'f0', { type, netdev, queue: 'tx', outdev: 'c0', announced })
       await site.send(tap, { flow, count: 500, rate: 5000, kind: 'udp', size: 1514, checksum: 'partial' })
       await site.send(tap, { flow, first: 500, count: 500, rate: 5000 })
-      const tally = await injected(site, 'tapO', 1000)
+      const tally = await received(site, 'tapO', 1000)
       exactly(t, tally, [[0, 999]], flow)
       t.like(tally, { badChecksum: 0, tooLong: 0, other: 0 })
       t.like(summaryOf(t, await ferry.stop()), { captured: 1000, forwarded: 1000, dropped: 0 })
@@ -86,10 +83,7 @@ for (const [flow, { nic, netdev, tap, length }] of NICS.entries()) {
 
     vmTest(`the guest and its host get what tapferry writes: ${setting}`, async (t, { site, vm }) => {
       const path = site.socket(`feed-${length}-${announced}`)
-      await site.lab.ask('watch', { netdev: tap })
-      t.teardown(async () => {
-        await site.lab.ask('unwatch', { netdev: tap })
-      })
+      await watch(t, site, tap)
       await plugChardev(t, vm, 'c0', { path, server: true })
       const flags = announced ? ['--vnet-hdr-support'] : []
       const ends = ['--in-netdev=tapI', `--outdev=unix:${path}`, '--offloads=complete', '--json']
@@ -103,6 +97,7 @@ for (const [flow, { nic, netdev, tap, length }] of NICS.entries()) {
       await site.send('tapI', { flow, first: 300, count: 100, rate: 5000, kind: 'udp', checksum: 'partial' })
       await site.send('tapI', { flow, first: 400, count: 10, kind: 'udp-gso', segments: 10 })
       await site.send('tapI', { count: 5, kind: 'tcp-gso' })
+      await counted(ferry, 'forwarded', 300 + 100 + 10 + 5)
       const whole = (tally: Tally) => tally.stream.bytes >= 5 * 60_000
       const tally = only(await vm.reports([nic], whole))
       exactly(t, tally, [[0, 499]], flow)
@@ -112,7 +107,7 @@ for (const [flow, { nic, netdev, tap, length }] of NICS.entries()) {
 
       await plugFilter(t, vm, 'f0', { ...filter, queue: 'rx' })
       await site.send('tapI', { flow, first: 1000, count: 300, rate: 5000 })
-      exactly(t, await injected(site, tap, 300), [[1000, 1299]], flow)
+      exactly(t, await received(site, tap, 300), [[1000, 1299]], flow)
       t.like(summaryOf(t, await ferry.stop()), { dropped: 0, held: 0 })
     })
   }
@@ -151,6 +146,7 @@ vmTest('three hops with virtio-net headers end in the guest', async (t, { site, 
     const out = await plugFilter(t, vm, 'f0', { ...filter, outdev: 'c0' })
     const back = await plugFilter(t, vm, 'f1', { ...filter, indev: 'c1' })
     await site.send(tap, { flow: length, count: 500, rate: 5000, size: 1514 })
+    await counted(ferry, 'forwarded', 500)
     const tally = only(await vm.reports([nic], ({ flows }) => flows[length]?.count === 500))
     exactly(t, tally, [[0, 499]], length)
     t.like(summaryOf(t, await ferry.stop()), { captured: 500, forwarded: 500, dropped: 0 })

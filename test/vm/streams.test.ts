@@ -2,11 +2,9 @@
  * QEMU's filters on one side of a stream, tapferry on the other: the cases of QEMU's own tests, and what its filters
  * do to each other. QEMU has no guest here, but a hub of two TAPs: what a host sends into tapA comes out of tapB, and
  * the other way, and at the netdev of tapA a frame `to the guest` is one that came from there. Nothing has virtio-net
- * headers then; those are in stream-headers.test.ts.
+ * headers then; those are in streams-headers.test.ts.
  */
 
-import type { ExecutionContext } from 'ava'
-import type { Running } from '../support/cli.ts'
 import {
   connected,
   field,
@@ -19,16 +17,8 @@ import {
   setFilter,
   until,
 } from '../support/stream.ts'
-import {
-  eventsOf,
-  exactly,
-  type Site,
-  sent,
-  statistics,
-  summaryOf,
-  type Tally,
-  testsWith,
-} from './support.ts'
+import { counted, joined, received, send, watch } from './streams.ts'
+import { eventsOf, exactly, sent, statistics, summaryOf, testsWith } from './support.ts'
 
 const hubTest = testsWith(async site => {
   await site.tap('tapA')
@@ -43,40 +33,6 @@ const SETTINGS = [
   { announced: false, setting: 'vnet_hdr_support=off', flags: [] },
   { announced: true, setting: 'vnet_hdr_support=on', flags: ['--vnet-hdr-support'] },
 ] as const
-
-/** Sends numbered frames into an interface, one after the other. */
-async function send(site: Site, netdev: string, flow: number, ...numbers: readonly number[]): Promise<void> {
-  for (const number of numbers) await site.send(netdev, { flow, first: number })
-}
-
-/** What a reader of the lab has counted, once it has so many numbers. */
-async function received(site: Site, netdev: string, atLeast = 0): Promise<Tally> {
-  return (await site.lab.ask('received', { netdev, atLeast, clear: true })) as unknown as Tally
-}
-
-/** Counts what QEMU writes into a TAP, until the test ends. */
-async function watch(t: ExecutionContext, site: Site, netdev: string): Promise<void> {
-  await site.lab.ask('watch', { netdev })
-  t.teardown(async () => {
-    await site.lab.ask('unwatch', { netdev })
-  })
-}
-
-/** Waits until a peer has come to one of the ends so many times since `ready`. */
-function joined(ferry: Running, end: 'input' | 'output', times = 1): Promise<void> {
-  return ferry.until(() => eventsOf(ferry, `${end}_back`).length >= times, `${end} is back ${times} times`)
-}
-
-async function counted(ferry: Running, counter: string, atLeast: number): Promise<void> {
-  let seen: unknown
-  await until(
-    async () => {
-      seen = (await statistics(ferry))[counter] ?? 0
-      return Number(seen) >= atLeast
-    },
-    () => `${counter} was ${atLeast}, it is ${seen}`,
-  )
-}
 
 for (const { announced, setting, flags } of SETTINGS) {
   hubTest(`what QEMU writes comes out of a relay byte for byte, ${setting}`, async (t, { site, vm }) => {
