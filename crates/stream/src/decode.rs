@@ -3,6 +3,7 @@
 use crate::diagnosis::{self, Verdict};
 use crate::error::FramingError;
 use crate::framing::{FIELD, Framing, MAX_LENGTH, MAX_RECORD, Record, VNET_HDR_LENGTHS, field_at};
+use crate::likeness::{ANNOUNCEMENT, is_announcement};
 use crate::unannounced;
 
 /// Bytes of the buffer: a few of the longest records, so that one cut by the buffer's end is seldom moved, and few
@@ -175,7 +176,11 @@ impl<'a> Walk<'a> {
         let Some((body, rest)) = after_prefix.split_at_checked(length) else { return Ok(None) };
         self.bytes = rest;
         self.known.standing = standing;
-        let vnet_hdr_len = announced.unwrap_or_else(|| self.unannounced_with(body));
+        let vnet_hdr_len = if length == ANNOUNCEMENT && is_announcement(body) {
+            0
+        } else {
+            announced.unwrap_or_else(|| self.unannounced_with(body))
+        };
         let (vnet_hdr, frame) = body.split_at(vnet_hdr_len.min(length));
         Ok(Some(Record { vnet_hdr, frame }))
     }

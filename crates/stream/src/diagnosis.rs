@@ -15,7 +15,7 @@
 
 use crate::error::FramingError;
 use crate::framing::{FIELD, Framing, VNET_HDR_LENGTHS, field_at};
-use crate::likeness::{ETHERNET_HEADER, Likeness, likeness};
+use crate::likeness::{ANNOUNCEMENT, ETHERNET_HEADER, Likeness, is_announcement, likeness};
 use crate::unannounced::{convinces, convincing, is_in_use};
 
 /// What a first record says about the framing.
@@ -82,7 +82,9 @@ impl<'a> Headers<'a> {
     /// `None` if there is no virtio-net header of the announced length.
     fn read(body: &'a [u8]) -> Option<Self> {
         let len = usize::try_from(field_at(body, 0)?).ok().filter(|len| VNET_HDR_LENGTHS.contains(len))?;
-        let (header, frame) = body[FIELD..].split_at_checked(len)?;
+        let record = &body[FIELD..];
+        let has_header = body.len() != ANNOUNCEMENT || !is_announcement(record);
+        let (header, frame) = record.split_at_checked(if has_header { len } else { 0 })?;
         Some(Self { header, frame, likeness: likeness(frame, FIELD + frame.len()) })
     }
 

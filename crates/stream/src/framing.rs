@@ -30,10 +30,11 @@ pub struct Framing {
 pub enum Unannounced {
     /// The first record that tells decides for the connection: a header of 10, 12, 20 or 24 bytes with values that
     /// occur and a frame behind it, or a frame of a known type from the first byte on. Records before it that do not
-    /// tell come as plain frames.
+    /// tell come as plain frames. QEMU's announcement of a network card (RARP, after a migration) does not tell.
     #[default]
     Recognise,
-    /// Each record begins with so many bytes of header; 0: none does. A shorter record has no frame.
+    /// Each record begins with so many bytes of header, but for QEMU's announcement of a network card; 0: none does.
+    /// A shorter record has no frame.
     Len(usize),
 }
 
@@ -59,8 +60,8 @@ impl Framing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     /// The virtio-net header, of one of the [`VNET_HDR_LENGTHS`] or as [`Unannounced::Len`] says; empty where the
-    /// peer sends none. Shorter than that, with an empty frame behind it, where the record itself is: malformed, but
-    /// in step.
+    /// peer sends none, and in QEMU's announcement of a network card, which never has the one that is announced.
+    /// Shorter than that, with an empty frame behind it, where the record itself is: malformed, but in step.
     pub vnet_hdr: &'a [u8],
     /// From the destination address on. May be empty, and of any length up to [`MAX_LENGTH`].
     pub frame: &'a [u8],

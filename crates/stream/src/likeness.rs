@@ -66,6 +66,25 @@ pub(crate) fn likeness(frame: &[u8], len: usize) -> Likeness {
     }
 }
 
+/// Bytes of QEMU's announcement of a network card.
+pub(crate) const ANNOUNCEMENT: usize = 60;
+
+/// Whether such a frame, of which all or nearly all is there, is QEMU's announcement of a network card, after a
+/// migration or when it is told to `announce-self`: RARP to everybody, padded. It is sent past the virtio-net header
+/// that all other records may have, and with vnet_hdr_support it announces one that is not there. Source:
+/// `announce_self_create` of QEMU's `net/announce.c`; seen with QEMU 7.2.
+pub(crate) fn is_announcement(frame: &[u8]) -> bool {
+    const ASKS_FOR_ITSELF: [u8; 10] = [0x80, 0x35, 0, 1, 0x08, 0, 6, 4, 0, 3];
+    const NO_ADDRESS: [u8; 4] = [0; 4];
+
+    let Some((addresses, packet)) = frame.split_first_chunk::<12>() else { return false };
+    let (destination, card) = addresses.split_at(6);
+    let rest = [&ASKS_FOR_ITSELF[..], card, &NO_ADDRESS, card]
+        .into_iter()
+        .try_fold(packet, |packet, part| packet.strip_prefix(part));
+    destination == [0xff; 6] && rest.is_some_and(|padding| padding.iter().all(|byte| *byte == 0))
+}
+
 /// What stands behind an ethertype.
 enum Packet {
     /// A packet of that type, of so many bytes.

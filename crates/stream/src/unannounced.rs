@@ -10,7 +10,8 @@
 //!
 //! A record is taken for one with a header only if the header has values that occur and a known packet ends where the
 //! record does, or if the header is all zeros, where neither a frame's addresses nor its ethertype would be; and never
-//! if a known packet stands where it belongs without a header. Tags that are not known here are of 4 bytes and of
+//! if a known packet stands where it belongs without a header. QEMU's own announcements are not asked
+//! ([`crate::likeness::is_announcement`]): they never have a header, wherever they are sent. Tags that are not known here are of 4 bytes and of
 //! multiples of that, as headers are; but the addresses before them make no header.
 
 use crate::likeness::{ETHERNET_HEADER, Likeness, likeness};

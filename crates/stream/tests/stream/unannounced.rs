@@ -145,6 +145,37 @@ fn a_frame_that_is_known_settles_that_there_are_no_headers() {
     }
 }
 
+/// As QEMU 7.2.22 sends it, on `announce-self`.
+const ANNOUNCEMENT: [u8; 42] = [
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0, 0, 1, 0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3, 0x52,
+    0x54, 0, 0, 0, 1, 0, 0, 0, 0, 0x52, 0x54, 0, 0, 0, 1, 0, 0, 0, 0,
+];
+
+#[test]
+fn the_announcement_of_a_card_has_no_header_and_does_not_tell_whether_others_have() {
+    let announcement = padded(ANNOUNCEMENT.to_vec());
+    let announced = raw(PLAIN, 60, 0, &announcement);
+    let frame = encoded(PLAIN, &[0; 12], &ethernet(BROADCAST, QEMU_MAC, 0x0806, &arp()));
+    let stream = [&announced[..], &frame, &announced, &frame].concat();
+    assert_eq!(records(PLAIN, &stream), [(0, 60), (12, 42), (0, 60), (12, 42)]);
+    assert_eq!(records(inline(12), &stream), [(0, 60), (12, 42), (0, 60), (12, 42)]);
+    assert_eq!(records(inline(0), &stream), [(0, 60), (0, 54), (0, 60), (0, 54)]);
+}
+
+#[test]
+fn the_announcement_of_a_card_has_no_header_where_it_announces_one() {
+    let announcement = padded(ANNOUNCEMENT.to_vec());
+    let frame = ethernet(BROADCAST, QEMU_MAC, 0x0806, &arp());
+    for len in [0, 10, 12, 20] {
+        let announced = raw(HEADERS, 60, u32::try_from(len).unwrap(), &announcement);
+        let stream = [&announced[..], &encoded(HEADERS, &vec![0; len], &frame), &announced].concat();
+        assert_eq!(records(HEADERS, &stream), [(0, 60), (len, 42), (0, 60)]);
+        assert_eq!(read(PLAIN, &stream), (vec![], End::Wrong(FramingError::PeerSendsVnetHeaders)));
+        let behind_header = encoded(HEADERS, &vec![0; len], &announcement);
+        assert_eq!(records(HEADERS, &behind_header), [(len, 60)], "others may send it with one");
+    }
+}
+
 #[test]
 fn a_new_connection_is_looked_at_anew() {
     let frame = ethernet(BROADCAST, SOURCE, 0x0806, &arp());

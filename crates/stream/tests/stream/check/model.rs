@@ -54,11 +54,20 @@ pub(crate) fn naive(framing: Framing, unannounced: (usize, usize), mut bytes: &[
             break End::Partial;
         }
         let (record, rest) = bytes.split_at(length as usize);
+        if record.len() == 60 && record == announcement(&record[6..12]) {
+            vnet_hdr_len = 0;
+        }
         let (vnet_hdr, frame) = record.split_at(vnet_hdr_len.min(length as usize));
         records.push(Record { vnet_hdr, frame });
         bytes = rest;
     };
     Outcome { records, end }
+}
+
+/// What QEMU sends to announce a network card: never with a virtio-net header.
+pub(crate) fn announcement(card: &[u8]) -> Vec<u8> {
+    let request = [0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3];
+    [&[0xff; 6][..], card, &request, card, &[0; 4], card, &[0; 22]].concat()
 }
 
 /// Whether a record may be read as a virtio-net header of `len` bytes and a frame: it has room for both, a flag or a
