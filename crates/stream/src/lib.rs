@@ -10,11 +10,11 @@
 //! | off, at a TAP with `vnet_hdr=on` (QEMU's defaults with virtio-net) | `u32 length`, then `length` bytes: a virtio-net header that nothing announces, then the frame |
 //! | on | `u32 length`, `u32 vnet_hdr_len`, then `length` bytes: `vnet_hdr_len` of virtio-net header, then the frame |
 //!
-//! The announcement of a network card (RARP) that QEMU sends of its own, after a migration, has no header in any case,
-//! and with vnet_hdr_support `vnet_hdr_len` is the card's all the same: [`Decoder`] hands it out whole.
-//!
 //! `length` counts the virtio-net header and the frame, never the fields before them. Source: `net_fill_rstate` of
 //! QEMU's `net/net.c`, `filter_send` of its `net/filter-mirror.c`.
+//!
+//! The announcement of a network card (RARP) that QEMU sends of its own, after a migration, has no header in any case,
+//! and with vnet_hdr_support `vnet_hdr_len` is the card's all the same: [`Decoder`] hands it out whole.
 //!
 //! - [`Framing`]: what both ends must agree on, the limits, and a [`Record`]. [`Unannounced`]: headers that nothing
 //!   announces.

@@ -8,11 +8,14 @@
 //! header of 12 bytes     . . . . . . | destination | source | ethertype | packet
 //! ```
 //!
-//! A record is taken for one with a header only if the header has values that occur and a known packet ends where the
-//! record does, or if the header is all zeros, where neither a frame's addresses nor its ethertype would be; and never
-//! if a known packet stands where it belongs without a header. QEMU's own announcements are not asked
-//! ([`crate::likeness::is_announcement`]): they never have a header, wherever they are sent. Tags that are not known here are of 4 bytes and of
-//! multiples of that, as headers are; but the addresses before them make no header.
+//! A record is taken for one with a header if the header's fields have values that occur and a known packet behind it
+//! ends where the record does; or if the header is all zeros, which is no station's address, and a known ethertype
+//! stands behind it. Never if a known packet stands where it belongs without a header, nor, by zeros alone, if a known
+//! ethertype does. What is wrapped in tags or protocols that are not known here is safe: the addresses before them are
+//! out of the range of the fields, but for those of zeros and a last byte or two.
+//!
+//! QEMU's own announcements are not asked ([`crate::likeness::is_announcement`]): they never have a header, wherever
+//! they are sent.
 
 use crate::likeness::{ETHERNET_HEADER, Likeness, likeness};
 
