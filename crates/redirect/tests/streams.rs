@@ -241,6 +241,27 @@ fn a_header_that_nothing_announces_is_written_and_read_as_qemu_has_it_by_default
 }
 
 #[test]
+fn an_announcement_of_qemus_gets_the_header_that_it_alone_lacks() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let directory = Directory::new();
+    let (input, output) = (directory.path("in"), directory.path("out"));
+    let running = start(relay(with_headers(server(&input)), with_headers(server(&output))));
+    let (mut sender, mut receiver) = (Peer::connect(&input, true), Peer::connect(&output, true));
+    running.wait_told(EventKind::OutputBack, 1);
+    sender.send(&[0; 12], &numbered(1));
+    assert_eq!(receiver.receive().unwrap().header.len(), 12);
+
+    // As QEMU 7.2 writes it: 12 bytes of header are announced, and the frame follows at once.
+    let mac = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+    let mut rarp =
+        [&[0xff; 6][..], &mac, &[0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3], &mac, &[0; 4], &mac].concat();
+    rarp.resize(60, 0);
+    sender.send(&rarp[..12], &rarp[12..]);
+    assert_eq!(receiver.receive().unwrap(), Wired { header: vec![0; 12], frame: rarp });
+    running.stop();
+}
+
+#[test]
 fn two_redirectors_back_to_back_are_as_one() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let directory = Directory::new();

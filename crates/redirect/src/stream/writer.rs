@@ -28,6 +28,8 @@ const MODERN_VNET_HDR: usize = 12;
 const LONGEST_HEAD: usize = 8 + LONGEST_VNET_HDR;
 /// Pieces of one frame: head, addresses, tag, rest.
 const PIECES: usize = 4;
+/// Where an untagged frame has its ethertype.
+const TYPE_OFFSET: usize = TAG_OFFSET;
 /// A batch ends when so many bytes had to be copied for it.
 const COPIED_AT_MOST: usize = 256 * 1024;
 
@@ -39,6 +41,8 @@ pub(crate) struct Writer {
     /// Bytes of the virtio-net header, where it is told.
     vnet_hdr_len: Option<usize>,
     complete_offloads: bool,
+    /// Bytes of the header that the latest frame brought.
+    carried_len: Option<usize>,
     /// Records that were made for this batch.
     made: Vec<u8>,
     /// One segment.
@@ -70,6 +74,7 @@ impl Writer {
             framing: Framing { vnet_hdr: plan.vnet_hdr, ..Default::default() },
             vnet_hdr_len: plan.vnet_hdr_len,
             complete_offloads,
+            carried_len: None,
             made: Vec::new(),
             segment: Vec::new(),
             rest: Vec::new(),
@@ -216,14 +221,19 @@ impl Writer {
     /// The length of the virtio-net header that this frame gets, in bytes.
     ///
     /// QEMU counts on the length that its NIC has, announced or not: between its streams, what came in must go out.
-    fn header_len(&self, frame: &Frame<'_>) -> usize {
+    fn header_len(&mut self, frame: &Frame<'_>) -> usize {
         let announced = self.framing.vnet_hdr;
         let carried = frame.carried.filter(|header| header.announced == announced);
+        let carried = match carried.map(|header| header.as_bytes().len()) {
+            Some(0) if is_announcement(frame.captured.bytes) => self.carried_len,
+            Some(len) => {
+                self.carried_len = Some(len);
+                Some(len)
+            }
+            None => None,
+        };
         let usual = if announced { MODERN_VNET_HDR } else { 0 };
-        self.vnet_hdr_len
-            .or(carried.map(|header| header.as_bytes().len()))
-            .unwrap_or(usual)
-            .min(LONGEST_VNET_HDR)
+        self.vnet_hdr_len.or(carried).unwrap_or(usual).min(LONGEST_VNET_HDR)
     }
 
     fn forget_rest(&mut self) {
@@ -263,6 +273,14 @@ fn header_of(frame: &Frame<'_>) -> Option<[u8; LONGEST_VNET_HDR]> {
         header[..VnetHeader::LEN].copy_from_slice(&vnet.to_bytes());
     }
     Some(header)
+}
+
+/// Whether it is the frame with which QEMU announces a NIC after a migration: alone of all it comes without a header,
+/// and yet is read with one (measured on 7.2).
+fn is_announcement(frame: &[u8]) -> bool {
+    const LENGTH: usize = 60;
+    const RARP: [u8; 2] = [0x80, 0x35];
+    frame.len() == LENGTH && frame[TYPE_OFFSET..].starts_with(&RARP)
 }
 
 /// A peer that is gone must not end the process (SIGPIPE); a passed descriptor is left as it is (O_NONBLOCK).
