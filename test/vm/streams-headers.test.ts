@@ -7,7 +7,7 @@
  */
 
 import { connected, plugChardev, plugFilter, probe, record, StreamPeer } from '../support/stream.ts'
-import { counted, received, watch } from './streams.ts'
+import { counted, eachOnce, received, watch } from './streams.ts'
 import { eventsOf, exactly, only, summaryOf, type Tally, testsWith } from './support.ts'
 
 const NICS = [
@@ -98,10 +98,10 @@ for (const [flow, { nic, netdev, tap, length }] of NICS.entries()) {
       await site.send('tapI', { flow, first: 400, count: 10, kind: 'udp-gso', segments: 10 })
       await site.send('tapI', { count: 5, kind: 'tcp-gso' })
       await counted(ferry, 'forwarded', 300 + 100 + 10 + 5)
-      const whole = (tally: Tally) => tally.stream.bytes >= 5 * 60_000
+      const whole = ({ stream, flows }: Tally) => stream.bytes >= 5 * 60_000 && flows[flow]?.count === 500
       const tally = only(await vm.reports([nic], whole))
-      exactly(t, tally, [[0, 499]], flow)
-      t.like(tally.stream, { bytes: 5 * 60_000, jumps: 0, damaged: 0 })
+      eachOnce(t, tally, flow, 500)
+      t.like(tally.stream, { bytes: 5 * 60_000, damaged: 0 })
       t.like(tally, { badChecksum: 0, tooLong: 0, other: 0 })
       await toGuest.unplug()
 
@@ -126,7 +126,7 @@ vmTest('offloads that are kept reach the guest as such, and nothing of them is l
   await plugFilter(t, vm, 'f0', { ...filter, announced: true })
   await site.send('tapI', { count: 20, kind: 'tcp-gso' })
   const tally = only(await vm.reports(['eth0'], ({ stream }) => stream.bytes >= 20 * 60_000))
-  t.like(tally.stream, { bytes: 20 * 60_000, jumps: 0, damaged: 0 })
+  t.like(tally.stream, { bytes: 20 * 60_000, damaged: 0 })
   // As many records as frames: none was cut up on the way.
   t.like(summaryOf(t, await ferry.stop()), { captured: 20, forwarded: 20, dropped: 0 })
 })
@@ -138,7 +138,7 @@ vmTest('three hops with virtio-net headers end in the guest', async (t, { site, 
   const type = 'filter-redirector'
   for (const { netdev, tap, nic, length } of NICS) {
     const relay = [`--indev=unix:${first}`, `--outdev=unix:${second}`, '--vnet-hdr-support', '--json']
-    const ferry = site.ferry(t, ...relay, `--qmp=${vm.monitors[0]}`)
+    const ferry = site.ferry(t, ...relay)
     await ferry.ready()
     await Promise.all(['c0', 'c1'].map(id => connected(vm, id)))
     await vm.console.ask('clear', 'cleared')
@@ -148,7 +148,7 @@ vmTest('three hops with virtio-net headers end in the guest', async (t, { site, 
     await site.send(tap, { flow: length, count: 500, rate: 5000, size: 1514 })
     await counted(ferry, 'forwarded', 500)
     const tally = only(await vm.reports([nic], ({ flows }) => flows[length]?.count === 500))
-    exactly(t, tally, [[0, 499]], length)
+    eachOnce(t, tally, length, 500)
     t.like(summaryOf(t, await ferry.stop()), { captured: 500, forwarded: 500, dropped: 0 })
     await out.unplug()
     await back.unplug()

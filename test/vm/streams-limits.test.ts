@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import type { Running } from '../support/cli.ts'
 import { field, probe, record, StreamPeer } from '../support/stream.ts'
-import { eventsOf, type Site, summaryOf, testsWith } from './support.ts'
+import { eventsOf, type Site, statistics, summaryOf, testsWith } from './support.ts'
 
 /** The longest record: 4096 + 65536 bytes. */
 const LONGEST = 69_632
@@ -114,6 +114,24 @@ for (const announced of [false, true]) {
     t.like(summaryOf(t, await ferry.stop()), { captured: 2, forwarded: 2 })
   })
 }
+
+peerTest('a peer that reads now and then gets everything in order', async (t, { site }) => {
+  const { ferry, into, out } = await relay(t, site, 'slow')
+  const records = Array.from({ length: 3000 }, (_, number) => record(probe(1, number, 1514)))
+  out.socket.pause()
+  // More than the sockets hold, so that frames wait in tapferry, and one is written in part.
+  const rounds = 10
+  for (let round = 0; round < rounds; round += 1) {
+    into.write(...records.slice((round * records.length) / rounds, ((round + 1) * records.length) / rounds))
+    await statistics(ferry)
+    out.socket.resume()
+    await turn()
+    out.socket.pause()
+  }
+  out.socket.resume()
+  await comesOut(t, out, ...records)
+  t.like(summaryOf(t, await ferry.stop()), { captured: 3000, forwarded: 3000, dropped: 0 })
+})
 
 for (const ours of [false, true]) {
   const setting = `on ${ours ? 'here' : 'there'} alone`

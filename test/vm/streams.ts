@@ -43,3 +43,13 @@ export async function counted(ferry: Running, counter: string, atLeast: number):
     () => `${counter} was ${atLeast}, it is ${seen}`,
   )
 }
+
+/**
+ * Every number of a series once. Not in order: of a guest that is slow, frames that QEMU's filter-redirector has handed
+ * on in order (filter-dump shows it) were seen to come in another one.
+ */
+export function eachOnce(t: ExecutionContext, tally: Tally, flow: number, count: number): void {
+  const { outOfOrder: _, ...seen } = tally.flows[flow] ?? {}
+  t.deepEqual(seen, { count, ranges: [[0, count - 1]], duplicates: 0, damaged: 0 })
+  t.is(tally.lostByReader, 0, 'the guest has counted all that reached it')
+}
