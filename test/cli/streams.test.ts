@@ -8,9 +8,10 @@ import test, { type ExecutionContext } from 'ava'
 import { QmpSimulator } from '../../ts/monitor/simulator.ts'
 import { SimulatedFilters } from '../monitor/filters.ts'
 import { type Finished, Running, records, run, TAPFERRY, tapferry } from '../support/cli.ts'
-import { labTest } from '../support/lab.ts'
+import { labTest, orSkip } from '../support/lab.ts'
 import { assertValid } from '../support/schema.ts'
-import { probe, record, StreamPeer, until } from '../support/stream.ts'
+import { plugChardev, plugFilter, probe, record, StreamPeer, until } from '../support/stream.ts'
+import { needsQemu, Vm } from '../support/vm.ts'
 
 /** A directory for sockets that goes when the test ends. */
 async function socketDirectory(t: ExecutionContext): Promise<string> {
@@ -227,6 +228,88 @@ test('a filter that stays deaf is warned of once', async t => {
   assertValid(t, 'run', told[0])
   t.like(told[0], { filter: 'r0', chardev: 'c0' })
   t.regex(finished.stderr, /warning: filter-redirector 'r0' of the VM does not hear its indev 'c0'/)
+})
+
+test('a filter with other headers is warned of once, at either end', async t => {
+  const directory = await socketDirectory(t)
+  const [inside, outside] = [join(directory, 'in'), join(directory, 'out')]
+  const vm = new SimulatedFilters()
+  vm.chardev('c0', `disconnected:unix:${outside}`, { deaf: false })
+  vm.chardev('c1', `disconnected:unix:${inside}`, { deaf: true })
+  vm.filter('r0', { indev: 'c0', vnet_hdr_support: true })
+  vm.filter('m0', { type: 'filter-mirror', outdev: 'c1', vnet_hdr_support: true })
+  const simulator = await QmpSimulator.listen({ address: join(directory, 'qmp'), commands: vm.commands })
+  t.teardown(() => simulator.close())
+  const ends = [`--indev=unix:${inside},server`, `--outdev=unix:${outside},server`]
+  const running = relay(t, ...ends, `--qmp=${simulator.address}`, '--json')
+  const told = () => records(running.stdout).filter(({ event }) => event === 'peer_mismatch')
+  await running.until(() => told().length === 2, 'both')
+  await StreamPeer.connect(t, outside)
+  await running.line(/"output_back"/)
+  simulator.dropClient()
+  await running.line(/"monitor_regained"/)
+  vm.filter('r1', { indev: 'c0', vnet_hdr_support: true })
+  await running.line(/"filter":"r1"/)
+  const { stderr } = await running.stop()
+  const setting = 'vnet_hdr_support'
+  t.like(
+    told().find(({ filter }) => filter === 'r0'),
+    { stream: `unix:${outside}`, chardev: 'c0', setting },
+  )
+  t.like(
+    told().find(({ filter }) => filter === 'm0'),
+    { stream: `unix:${inside}`, chardev: 'c1', setting },
+  )
+  t.is(told().length, 3)
+  for (const line of told()) assertValid(t, 'run', line)
+  t.regex(
+    stderr,
+    /warning: filter-redirector 'r0' on hn0 of the VM reads .*\n {2}set --vnet-hdr-support=on here, or/,
+  )
+})
+
+labTest('the length of the headers that a NIC takes is found behind its filter', async (t, lab) => {
+  if (
+    (await orSkip(
+      t,
+      Promise.resolve()
+        .then(needsQemu)
+        .then(() => true),
+    )) === undefined
+  )
+    return
+  const directory = await socketDirectory(t)
+  await lab.ask('tap', { name: 'tapA' })
+  for (const name of ['tapB', 'tapC', 'tapD']) await lab.ask('tap', { name, held: false })
+  const netdevs = { hn0: 'tapB', hn1: 'tapC' }
+  const [hub, nics] = await Promise.all([
+    Vm.start(lab, directory, { name: 'hub', netdevs, hub: true }),
+    Vm.start(lab, directory, { name: 'nics', netdevs: { hn0: 'tapD' } }),
+  ])
+  t.teardown(() => Promise.all([hub.kill(), nics.kill()]))
+  for (const [vm, name, wrong, right] of [
+    [hub, 'hub', 12, 0],
+    [nics, 'nics', 0, 12],
+  ] as const) {
+    const path = join(directory, name)
+    await plugChardev(t, vm, 'c0', { path, server: true })
+    await plugFilter(t, vm, 'r0', { type: 'filter-redirector', netdev: 'hn0', queue: 'tx', indev: 'c0' })
+    const args = [
+      '--in-netdev=tapA',
+      `--outdev=unix:${path},vnet-hdr-len=${wrong}`,
+      `--qmp=${vm.monitors[0]}`,
+    ]
+    const running = start(t, lab.inside(TAPFERRY, 'run', ...args, '--json'))
+    const [line] = records(await running.line(/"peer_mismatch"/))
+    assertValid(t, 'run', line)
+    t.like(line, {
+      filter: 'r0',
+      chardev: 'c0',
+      setting: 'vnet_hdr_len',
+      hint: `set --vnet-hdr-len=${right}`,
+    })
+    await running.stop()
+  }
 })
 
 labTest('frames on hold wait, are told as held, and are released at the end', async (t, lab) => {

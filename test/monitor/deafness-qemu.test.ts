@@ -6,8 +6,9 @@ import type { ExecutionContext } from 'ava'
 import type { Monitor } from '../../ts/monitor/index.ts'
 import { parseStreamEnd } from '../../ts/stream/address.ts'
 import type { ChardevInfo } from '../../ts/vm/chardevs.ts'
-import { DeafnessCure } from '../../ts/vm/deafness.ts'
+import { DeafnessCure, type Revival } from '../../ts/vm/deafness.ts'
 import { filterOrder } from '../../ts/vm/filters.ts'
+import { OtherEnd } from '../../ts/vm/other-end.ts'
 import { qmp, start, withQemu } from './qemu.ts'
 import { freePort, socketPath, until, watch } from './support.ts'
 
@@ -118,6 +119,13 @@ async function untilChardev(
   }
 }
 
+/** One look at the other end of our outdev, and the cure. */
+function cureOf(monitor: Monitor, outdev: string): { look(): Promise<Revival[]> } {
+  const otherEnd = new OtherEnd(monitor, { role: 'outdev', ...parseStreamEnd(outdev, '--outdev') })
+  const cure = new DeafnessCure(monitor, otherEnd)
+  return { look: async () => cure.revive(await otherEnd.filters()) }
+}
+
 const isConnected = ({ filename }: ChardevInfo): boolean => !filename.startsWith('disconnected:')
 
 interface Case {
@@ -171,7 +179,7 @@ for (const { title, make } of cases) {
     async t => {
       const { properties, peer, outdev } = await make(t)
       const { monitor, frames, connectMirror } = await vmWith(t, properties)
-      const cure = new DeafnessCure(monitor, parseStreamEnd(outdev, '--outdev'))
+      const cure = cureOf(monitor, outdev)
       await connectMirror()
       await untilChardev(monitor, isConnected, 'c1')
       const first = await peer.connect()
@@ -211,7 +219,7 @@ withQemu('a deaf filter is cured before its next peer comes', async t => {
   await untilChardev(monitor, isConnected)
   first.destroy()
   await untilChardev(monitor, each => !isConnected(each) && !each['frontend-open'])
-  const cure = new DeafnessCure(monitor, parseStreamEnd(`unix:${path}`, '--outdev'))
+  const cure = cureOf(monitor, `unix:${path}`)
   t.is((await cure.look()).length, 1)
   t.true((await chardev(monitor, 'c0'))?.['frontend-open'])
   const second = await dial(t, { path })

@@ -9,6 +9,7 @@ import { placeOfChardev } from '../../ts/vm/chardevs.ts'
 import { chardevPath } from '../../ts/vm/command-line.ts'
 import { DeafnessCure, type Revival } from '../../ts/vm/deafness.ts'
 import { filterOrder, sameAgain } from '../../ts/vm/filters.ts'
+import { OtherEnd } from '../../ts/vm/other-end.ts'
 import { SimulatedFilters } from './filters.ts'
 import { failure, simulate, socketPath } from './support.ts'
 
@@ -17,7 +18,9 @@ async function cureFor(t: ExecutionContext, outdev: string, vm: SimulatedFilters
   const simulator = await simulate(t, { commands: vm.commands, infoNetwork: vm.infoNetwork })
   const monitor = await Monitor.connect({ address: simulator.address })
   t.teardown(() => monitor.close())
-  return { cure: new DeafnessCure(monitor, parseStreamEnd(outdev, '--outdev')), simulator, monitor }
+  const otherEnd = new OtherEnd(monitor, { role: 'outdev', ...parseStreamEnd(outdev, '--outdev') })
+  const cure = new DeafnessCure(monitor, otherEnd)
+  return { look: async () => cure.revive(await otherEnd.filters()), simulator, monitor }
 }
 
 /** One look at a VM with one redirector, r0, whose indev is c0. */
@@ -30,8 +33,8 @@ async function lookAt(
   const vm = new SimulatedFilters()
   vm.chardev('c0', filename, { deaf })
   vm.filter('r0', { indev: 'c0', ...properties })
-  const { cure } = await cureFor(t, outdev, vm)
-  return { revivals: await cure.look(), vm }
+  const { look } = await cureFor(t, outdev, vm)
+  return { revivals: await look(), vm }
 }
 
 const REVIVED = [{ filter: 'r0', chardev: 'c0', netdev: 'hn0' }]
@@ -99,11 +102,11 @@ test('where QEMU has forgotten a path, what was seen before counts', async t => 
   const vm = new SimulatedFilters()
   vm.chardev('c0', 'disconnected:unix:/run/c0', { deaf: false })
   vm.filter('r0', { indev: 'c0' })
-  const { cure } = await cureFor(t, 'unix:/run/c0,server', vm)
-  t.deepEqual(await cure.look(), [])
+  const { look } = await cureFor(t, 'unix:/run/c0,server', vm)
+  t.deepEqual(await look(), [])
   Object.assign(vm.chardevs[0] ?? {}, { filename: 'unix:', 'frontend-open': false })
-  t.deepEqual(await cure.look(), REVIVED)
-  t.deepEqual(await cure.look(), [], 'what hears is left alone')
+  t.deepEqual(await look(), REVIVED)
+  t.deepEqual(await look(), [], 'what hears is left alone')
 })
 
 test('a filter comes back into the place that it has, with all that it had', async t => {
@@ -113,8 +116,8 @@ test('a filter comes back into the place that it has, with all that it had', asy
   vm.filter('m0', { type: 'filter-mirror', outdev: 'c1' })
   vm.filter('r0', { indev: 'c0', outdev: 'c1', queue: 'all', vnet_hdr_support: true, position: 'head' })
   vm.filter('b0', { type: 'filter-buffer' })
-  const { cure } = await cureFor(t, 'unix:/run/c0', vm)
-  t.deepEqual(await cure.look(), REVIVED)
+  const { look } = await cureFor(t, 'unix:/run/c0', vm)
+  t.deepEqual(await look(), REVIVED)
   t.deepEqual(
     vm.filters.map(({ id }) => id),
     ['m0', 'r0', 'b0'],
@@ -127,21 +130,36 @@ test('two filters at one stream are both cured', async t => {
   vm.chardev('c0', 'unix:/run/c0,server=on', { deaf: true })
   vm.filter('r0', { indev: 'c0' })
   vm.filter('r1', { indev: 'c0' })
-  const { cure } = await cureFor(t, 'unix:/run/c0', vm)
+  const { look } = await cureFor(t, 'unix:/run/c0', vm)
   t.deepEqual(
-    (await cure.look()).map(({ filter }) => filter),
+    (await look()).map(({ filter }) => filter),
     ['r0', 'r1'],
   )
 })
 
-test('looks do not overlap: what one has cured the next finds healthy', async t => {
+test('a filter that is plugged in while we look is left alone', async t => {
   const vm = new SimulatedFilters()
   vm.chardev('c0', 'unix:/run/c0,server=on', { deaf: true })
-  vm.filter('r0', { indev: 'c0' })
-  const { cure } = await cureFor(t, 'unix:/run/c0', vm)
-  const looks = await Promise.all([cure.look(), cure.look(), cure.look()])
-  t.deepEqual(looks, [REVIVED, [], []])
-  t.is(vm.changes.length, 2)
+  const [chardev] = vm.chardevs
+  const list = vm.commands['qom-list']
+  const commands = {
+    ...vm.commands,
+    'qom-list': (args: Readonly<Record<string, unknown>>) => {
+      if (args['path'] === '/objects') {
+        vm.filter('r0', { indev: 'c0' })
+        Object.assign(chardev ?? {}, { 'frontend-open': true })
+      }
+      return list?.(args) ?? {}
+    },
+  }
+  const simulator = await simulate(t, { commands })
+  const monitor = await Monitor.connect({ address: simulator.address })
+  t.teardown(() => monitor.close())
+  const otherEnd = new OtherEnd(monitor, { role: 'outdev', ...parseStreamEnd('unix:/run/c0', '--outdev') })
+  const filters = await otherEnd.filters()
+  t.is(filters.length, 1)
+  t.deepEqual(await new DeafnessCure(monitor, otherEnd).revive(filters), [])
+  t.deepEqual(vm.changes, [])
 })
 
 test('a filter that cannot be made anew is told with the command that makes it', async t => {
@@ -149,8 +167,8 @@ test('a filter that cannot be made anew is told with the command that makes it',
   vm.chardev('c0', 'unix:/run/c0,server=on', { deaf: true })
   vm.filter('r0', { indev: 'c0' })
   vm.refusal = 'no memory'
-  const { cure } = await cureFor(t, 'unix:/run/c0', vm)
-  const [revival] = await cure.look()
+  const { look } = await cureFor(t, 'unix:/run/c0', vm)
+  const [revival] = await look()
   t.is(revival?.failure?.code, 'FILTER_DEAF')
   t.regex(revival?.failure?.message ?? '', /'r0' .* its indev 'c0', and could not be made anew: .*no memory/)
   const command = /object-add (\{.*\})$/.exec(revival?.failure?.hint ?? '')?.[1] ?? '{}'
@@ -162,15 +180,15 @@ test('a filter that stays deaf is told', async t => {
   vm.chardev('c0', 'unix:/run/c0,server=on', { deaf: true })
   vm.filter('r0', { indev: 'c0' })
   vm.incurable = true
-  const { cure } = await cureFor(t, 'unix:/run/c0', vm)
-  t.regex((await cure.look())[0]?.failure?.message ?? '', /making it anew did not help/)
+  const { look } = await cureFor(t, 'unix:/run/c0', vm)
+  t.regex((await look())[0]?.failure?.message ?? '', /making it anew did not help/)
 })
 
 test('a look without a monitor fails, and the next one works', async t => {
   const vm = new SimulatedFilters()
   vm.chardev('c0', 'unix:/run/c0,server=on', { deaf: true })
   vm.filter('r0', { indev: 'c0' })
-  const { cure, simulator, monitor } = await cureFor(t, 'unix:/run/c0', vm)
+  const { look, simulator, monitor } = await cureFor(t, 'unix:/run/c0', vm)
   const regained = new Promise<void>(resolve => {
     monitor.onEvent(event => event.type === 'regained' && resolve())
   })
@@ -179,9 +197,9 @@ test('a look without a monitor fails, and the next one works', async t => {
   })
   simulator.dropClient()
   await lost
-  t.is((await failure(t, cure.look())).code, 'MONITOR_LOST')
+  t.is((await failure(t, look())).code, 'MONITOR_LOST')
   await regained
-  t.deepEqual(await cure.look(), REVIVED)
+  t.deepEqual(await look(), REVIVED)
 })
 
 test('a path may hold what looks like an option', t => {
@@ -213,6 +231,7 @@ test('the order of a netdev is its own', t => {
 test('a filter is made again before or behind its neighbour', t => {
   const filter = {
     id: 'r',
+    type: 'filter-redirector' as const,
     properties: { netdev: 'hn0', indev: 'c0', outdev: '', position: 'id=x', insert: 'before' },
   }
   const place = (...order: string[]) => sameAgain(filter, order)

@@ -75,6 +75,22 @@ test('an id wins over a host interface of the same name', async t => {
   })
 })
 
+test('what a hub joins are netdevs without a device', async t => {
+  const text = String.raw`hub 0
+ \ p1: hn1: index=0,type=tap,ifname=tapB,script=no,downscript=no
+ \ p2
+ \ p0: hn0: index=0,type=tap,ifname=tapA,script=no,downscript=no
+u0: index=0,type=user,net=10.0.2.0,restrict=off
+`.replaceAll('\n', '\r\n')
+  t.deepEqual(parseInfoNetwork(text), [
+    { id: 'hn1', type: 'tap', interface: 'tapB', queues: 1 },
+    { id: 'hn0', type: 'tap', interface: 'tapA', queues: 1 },
+    { id: 'u0', type: 'user', queues: 1 },
+  ])
+  const monitor = await connect(t, text)
+  t.like(await resolveNetdev('hn0', 'in_netdev', { monitor }), { interface: 'tapA', id: 'hn0' })
+})
+
 test('a name that is no id but a host interface stays as it is', async t => {
   const monitor = await connect(t, '')
   t.deepEqual(await resolveNetdev('lo', 'out_netdev', { monitor }), { interface: 'lo' })

@@ -63,6 +63,15 @@ export function planOutput(options: RunOptions): PlannedEnd {
   return planStream(outdev, '--outdev', options)
 }
 
+/** `struct virtio_net_hdr_v1` (linux/virtio_net.h), in bytes: what is announced unless something else is known. */
+const USUAL_HEADER_LENGTH = 12
+
+/** Bytes of the header that is written before each frame; undefined where the input's frames decide. */
+export function writtenHeaderLength(input: PlannedEnd, output: StreamPlan): number | undefined {
+  if (output.vnetHdrLength !== undefined || input.kind === 'stream') return output.vnetHdrLength
+  return output.vnetHdrSupport ? USUAL_HEADER_LENGTH : 0
+}
+
 /** What only both ends together can tell. */
 export function checkEnds(input: PlannedEnd, output: PlannedEnd, options: RunOptions): void {
   const streams = [input, output].filter(end => end.kind === 'stream')

@@ -3,12 +3,12 @@
  *
  *     monitor connected -> netdevs resolved -> redirector started -> ready ... an end -> stopped, summary
  *
- *     open.ts     the plan's ends, as the addon wants them
- *     report.ts   what is told, and in which words
- *     hearing.ts  whether the VM behind outdev hears us
+ *     open.ts             the plan's ends, as the addon wants them
+ *     report.ts           what is told, and in which words
+ *     other-end-watch.ts  whether the VM behind a stream understands us
  *
  * Invariants: 'ready' is printed once, after query-status has answered and all endpoints are open, and no
- * line before it holds that word. A lost monitor changes nothing but is reported. Every end passes through
+ * line before it holds that word. Of the redirector's events only waiting and failures are told before it. A lost monitor changes nothing but is reported. Every end passes through
  * `#finish`, so whatever was opened is closed, and whatever was counted is told.
  */
 
@@ -18,8 +18,8 @@ import { Monitor, type MonitorEvent } from '../monitor/index.ts'
 import { loadBinding } from '../native.ts'
 import type { Printer } from '../output/printer.ts'
 import { catchStopSignals, onStatisticsRequest, stopRequested } from '../signals.ts'
-import { Hearing } from './hearing.ts'
 import { checkDescriptors, openEnds, withIdHint } from './open.ts'
+import { type OtherEndWatch, watchOtherEnds } from './other-end-watch.ts'
 import type { RunPlan } from './plan.ts'
 import { type End, Report } from './report.ts'
 
@@ -47,11 +47,14 @@ class Run {
   #fail!: (error: TapferryError) => void
   #monitor: Monitor | undefined
   #redirector: Redirector | undefined
-  /** Where outdev is a stream. */
-  #hearing: Hearing | undefined
+  #watches: readonly OtherEndWatch[] = []
   /** The last change of the VM's run state since the monitor was connected. */
   #runState: { running: boolean; atNs?: bigint } | undefined
   #readyEvent: RedirectorEvent | undefined
+  /** Under way, or done. */
+  #announcing: Promise<void> | undefined
+  /** What the redirector has told before `ready` was printed; undefined from then on. */
+  #early: RedirectorEvent[] | undefined = []
   /** Statistics were asked for before there was a redirector to ask. */
   #statisticsWanted = false
   #finishing = false
@@ -90,8 +93,7 @@ class Run {
     const binding = loadBinding()
     checkDescriptors(plan)
     if (plan.monitor !== undefined) await this.#connectMonitor(plan.monitor)
-    const { output } = plan
-    if (output.kind === 'stream') this.#hearing = new Hearing(output, this.#monitor, this.#printer)
+    this.#watches = watchOtherEnds(plan, this.#monitor, this.#printer)
     const around = { monitor: this.#monitor, printer: this.#printer, signal: stopRequested }
     const { options: ends, names } = await openEnds(plan, around)
     this.#report.names = names
@@ -113,7 +115,8 @@ class Run {
     if (missed !== undefined && missed.running !== running)
       redirector.setRunState(missed.running, missed.atNs)
     if (this.#statisticsWanted) void this.#printStatistics('table')
-    if (this.#readyEvent !== undefined) await this.#announceReady(this.#readyEvent)
+    this.#announce()
+    await this.#announcing
   }
 
   async #connectMonitor(address: string): Promise<void> {
@@ -134,29 +137,47 @@ class Run {
       this.#redirector?.setRunState(event.running, event.atNs)
     }
     this.#report.monitorEvent(event, this.#monitor)
-    if (event.type === 'regained') this.#hearing?.check()
+    if (event.type === 'regained') for (const watch of this.#watches) watch.check()
   }
 
   #onRedirectorEvent(event: RedirectorEvent): void {
     const { type, message, code } = event
     if (type === 'ready') {
       this.#readyEvent = event
-      if (this.#redirector !== undefined) void this.#announceReady(event)
+      this.#announce()
       return
     }
-    this.#report.redirectorEvent(event)
-    this.#hearing?.onRedirectorEvent(type)
+    if (this.#early === undefined || type === 'waiting' || type === 'failed') this.#tell(event)
+    else this.#early.push(event)
     if (type === 'failed') this.#fail(new TapferryError(code ?? 'SYSTEM', message))
     if (type === 'count_reached') this.#end('count')
     if (type === 'input_closed') this.#end('input_closed')
+  }
+
+  #tell(event: RedirectorEvent): void {
+    this.#report.redirectorEvent(event)
+    for (const watch of this.#watches) watch.onRedirectorEvent(event.type)
+  }
+
+  #tellEarlyEvents(): void {
+    const early = this.#early ?? []
+    this.#early = undefined
+    for (const event of early) this.#tell(event)
+  }
+
+  /** As soon as there is both the event and the redirector to ask. */
+  #announce(): void {
+    if (this.#readyEvent === undefined || this.#redirector === undefined) return
+    this.#announcing ??= this.#announceReady(this.#readyEvent)
   }
 
   async #announceReady(event: RedirectorEvent): Promise<void> {
     const statistics = await this.#statistics()
     if (statistics === undefined) return
     this.#report.ready(event, statistics, this.#monitor)
-    this.#hearing?.check()
-    this.#startTimers()
+    this.#tellEarlyEvents()
+    for (const watch of this.#watches) watch.check()
+    if (!this.#finishing) this.#startTimers()
   }
 
   #startTimers(): void {
@@ -185,11 +206,14 @@ class Run {
 
   async #finish(end: End): Promise<void> {
     this.#finishing = true
+    // An end that comes at once is told after the beginning.
+    await this.#announcing
     for (const timer of this.#timers) clearTimeout(timer)
-    this.#hearing?.close()
+    for (const watch of this.#watches) watch.close()
     const redirector = this.#redirector
     const [statistics] = await Promise.all([redirector?.stop(), this.#monitor?.close()])
     this.#redirector = undefined
+    this.#tellEarlyEvents()
     if (statistics !== undefined) this.#report.summary(statistics, end)
   }
 }

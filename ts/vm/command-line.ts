@@ -77,7 +77,8 @@ function nicId({ id, netdev }: Properties): string {
 
 function netdevOption(option: Properties, nics: readonly Properties[]): NetdevOption[] {
   const { id, type, ifname, vhost, vhostfd, vhostfds, vhostforce } = option
-  if (id === undefined || type === undefined) return []
+  // A port of a hub is between two others, and the monitor calls it no client either.
+  if (id === undefined || type === undefined || type === 'hubport') return []
   const fds = (option['fds'] ?? option['fd'])?.split(':') ?? []
   const fd = Number(fds[0])
   const nic = nics.find(({ netdev }) => netdev === id)

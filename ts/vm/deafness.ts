@@ -8,20 +8,10 @@
  * of our stream and which is deaf is touched: one that hears may be within a record. Nor one that is switched off.
  */
 
-import { resolve } from 'node:path'
 import { TapferryError } from '../errors.ts'
-import { argumentsOf, workingDirectoryOf } from '../host/processes.ts'
 import type { Monitor } from '../monitor/index.ts'
-import type { StreamAddress } from '../stream/address.ts'
-import { type ChardevInfo, placeOfChardev, type SocketPlace, sameSocket } from './chardevs.ts'
-import { chardevPath } from './command-line.ts'
-import { filterOrder, listRedirectors, type NetFilter, sameAgain } from './filters.ts'
-
-/** Our end of the stream. */
-export interface OwnEnd {
-  readonly address: StreamAddress
-  readonly server: boolean
-}
+import { filterOrder, sameAgain } from './filters.ts'
+import type { OppositeFilter, OtherEnd } from './other-end.ts'
 
 /** What became of a filter that was deaf. */
 export interface Revival {
@@ -32,83 +22,35 @@ export interface Revival {
   readonly failure?: TapferryError
 }
 
+/** Whether a filter at the other end of our outdev should hear us and does not. Pure. */
+export function isDeaf({ filter, listens }: OppositeFilter): boolean {
+  return filter.properties['status'] === 'on' && !listens
+}
+
 export class DeafnessCure {
   readonly #monitor: Monitor
-  readonly #end: OwnEnd
-  /** By label: where a chardev was seen, for when QEMU has forgotten it. */
-  readonly #seen = new Map<string, SocketPlace>()
-  /** Looks come one after the other. */
-  #last: Promise<unknown> = Promise.resolve()
+  readonly #otherEnd: OtherEnd
 
-  constructor(monitor: Monitor, end: OwnEnd) {
+  /** `otherEnd`: that of our outdev. */
+  constructor(monitor: Monitor, otherEnd: OtherEnd) {
     this.#monitor = monitor
-    this.#end = end
+    this.#otherEnd = otherEnd
   }
 
-  /** Makes what is deaf hear again. Rejects with what Monitor.command rejects with. */
-  look(): Promise<Revival[]> {
-    const look = this.#last.then(() => this.#look())
-    this.#last = look.catch(() => {})
-    return look
-  }
-
-  async #look(): Promise<Revival[]> {
-    const deaf = await this.#deafChardevs()
-    if (deaf.length === 0) return []
-    const filters = (await listRedirectors(this.#monitor)).filter(
-      ({ properties }) => properties['status'] === 'on' && deaf.includes(String(properties['indev'])),
-    )
+  /** Makes those hear again that are deaf. Rejects with what Monitor.command rejects with. */
+  async revive(filters: readonly OppositeFilter[]): Promise<Revival[]> {
+    const suspects = filters.filter(isDeaf)
+    if (suspects.length === 0) return []
+    // One that was plugged in while we looked listens by now.
+    const listening = await this.#otherEnd.listening()
+    const deaf = suspects.filter(({ chardev }) => !listening.has(chardev))
     const revivals: Revival[] = []
-    for (const filter of filters) revivals.push(await this.#revive(filter))
+    for (const filter of deaf) revivals.push(await this.#makeAnew(filter))
     return revivals
   }
 
-  /** The labels of the chardevs at our stream that nobody in QEMU listens to. */
-  async #deafChardevs(): Promise<string[]> {
-    const chardevs = await this.#chardevs()
-    const found = await Promise.all(
-      chardevs
-        .filter(chardev => !chardev['frontend-open'])
-        .map(async chardev => ((await this.#isOtherEnd(chardev)) ? [chardev.label] : [])),
-    )
-    return found.flat()
-  }
-
-  async #chardevs(): Promise<ChardevInfo[]> {
-    const chardevs = await this.#monitor.command<ChardevInfo[]>('query-chardev')
-    for (const { label, filename } of chardevs) {
-      const place = placeOfChardev(filename)
-      if (place === undefined) this.#seen.delete(label)
-      else if (place.address !== 'forgotten') this.#seen.set(label, place)
-    }
-    return chardevs
-  }
-
-  async #isOtherEnd({ label, filename }: ChardevInfo): Promise<boolean> {
-    const place = this.#seen.get(label) ?? placeOfChardev(filename)
-    if (place === undefined || place.server === this.#end.server) return false
-    const address = place.address === 'forgotten' ? await this.#startedWith(label) : place.address
-    return address !== undefined && sameSocket(this.#end.address, address, path => this.#filesAt(path))
-  }
-
-  /** What the VM was started with for a chardev; undefined where that is not to be seen. */
-  async #startedWith(label: string): Promise<StreamAddress | undefined> {
-    const vm = await this.#monitor.process()
-    const path = vm === undefined ? undefined : chardevPath(await argumentsOf(vm.pid), label)
-    return path === undefined ? undefined : { kind: 'unix', path }
-  }
-
-  /** A path of the VM's is one of its directory and its file system. */
-  async #filesAt(path: string): Promise<string[]> {
-    const vm = await this.#monitor.process()
-    if (vm === undefined) return [path]
-    const place = resolve((await workingDirectoryOf(vm.pid)) ?? '/', path)
-    return [`/proc/${vm.pid}/root${place}`, place]
-  }
-
-  async #revive(filter: NetFilter): Promise<Revival> {
-    const { id, properties } = filter
-    const [chardev, netdev] = [String(properties['indev']), String(properties['netdev'])]
+  async #makeAnew({ filter, netdev, chardev }: OppositeFilter): Promise<Revival> {
+    const { id } = filter
     const about = { filter: id, chardev, netdev }
     const text = await this.#monitor.command<string>('human-monitor-command', {
       'command-line': 'info network',
@@ -120,8 +62,8 @@ export class DeafnessCure {
         this.#monitor.command('object-del', { id }),
         this.#monitor.command('object-add', anew),
       ])
-      const now = (await this.#chardevs()).find(({ label }) => label === chardev)
-      return now?.['frontend-open'] ? about : { ...about, failure: stillDeaf(about) }
+      const hears = (await this.#otherEnd.listening()).has(chardev)
+      return hears ? about : { ...about, failure: stillDeaf(about) }
     } catch (error) {
       return { ...about, failure: refused(about, anew, error) }
     }

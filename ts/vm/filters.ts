@@ -4,8 +4,12 @@ import type { Monitor } from '../monitor/index.ts'
 
 export type PropertyValue = string | number | boolean
 
+/** Those that take frames from a chardev, or give them to one. */
+export type FilterType = 'filter-mirror' | 'filter-redirector'
+
 export interface NetFilter {
   readonly id: string
+  readonly type: FilterType
   /** All that it has: `netdev`, `queue`, `indev`, `status` ...; empty ones are those that were not given. */
   readonly properties: Readonly<Record<string, PropertyValue>>
 }
@@ -15,12 +19,15 @@ interface ObjectProperty {
   readonly type: string
 }
 
-/** The VM's filter-redirectors. Rejects with what Monitor.command rejects with. */
-export async function listRedirectors(monitor: Monitor): Promise<NetFilter[]> {
+/** The VM's filters of these types. Rejects with what Monitor.command rejects with. */
+export async function listFilters(monitor: Monitor, types: readonly FilterType[]): Promise<NetFilter[]> {
   const objects = await monitor.command<ObjectProperty[]>('qom-list', { path: '/objects' })
-  const redirectors = objects.filter(({ type }) => type === 'child<filter-redirector>')
+  const filters = objects.flatMap(({ name, type: child }) => {
+    const type = types.find(each => child === `child<${each}>`)
+    return type === undefined ? [] : [{ id: name, type }]
+  })
   return Promise.all(
-    redirectors.map(async ({ name }) => ({ id: name, properties: await propertiesOf(monitor, name) })),
+    filters.map(async filter => ({ ...filter, properties: await propertiesOf(monitor, filter.id) })),
   )
 }
 
@@ -54,11 +61,11 @@ export function filterOrder(infoNetwork: string, netdev: string): string[] {
  * `tail` would now put it behind filters that came later. Pure.
  */
 export function sameAgain(
-  { id, properties }: NetFilter,
+  { id, type, properties }: NetFilter,
   order: readonly string[],
 ): Record<string, PropertyValue> {
   const given = Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== ''))
-  return { 'qom-type': 'filter-redirector', id, ...given, ...placeIn(order, id) }
+  return { 'qom-type': type, id, ...given, ...placeIn(order, id) }
 }
 
 function placeIn(order: readonly string[], id: string): Record<string, string> {

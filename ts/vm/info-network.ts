@@ -5,8 +5,8 @@
  *     hn0: index=0,type=tap,ifname=tapx0,script=no,downscript=no     a backend without a device: at column 0
  *     net0: index=0,type=nic,model=virtio-net-pci,macaddr=...        a device, followed by its backend
  *      \ hn0: index=0,type=tap,fd=3
- *     hub 0                                                          a hub, followed by its ports
- *      \ hp0: ...
+ *     hub 0                                                          a hub, followed by its ports and their peers
+ *      \ hp0: hn0: index=0,type=tap,ifname=tapx0,...
  *
  * A multiqueue netdev has one line a queue, with the same name and index=0, 1, ...
  */
@@ -29,7 +29,7 @@ export interface NetClient {
   readonly mac?: string
 }
 
-const LINE = /^(?<peer> \\ )?(?<id>\S+): index=\d+,type=(?<type>[^,]+),?(?<info>.*)$/
+const LINE = /^(?<peer> \\ (?:\S+: )?)?(?<id>\S+): index=\d+,type=(?<type>[^,]+),?(?<info>.*)$/
 
 /** Interface names may hold a comma, and `script=` always follows one (net/tap.c). */
 const IFNAME = /(?:^|,)ifname=(?:(?<scripted>.*?),script=.*|(?<plain>[^,]*).*)$/

@@ -94,7 +94,7 @@ function netdevOfVm(end: End, { vms, request }: Facts): [message: string, detail
   return [message, { note: 'give the VM a monitor for tapferry: -qmp unix:PATH,server=on,wait=off' }]
 }
 
-/** What may have been meant: interfaces, and with the VM's monitor its netdevs; hardly the other end. */
+/** What may have been meant: interfaces, and with the VM's monitor its netdevs; hardly the other end, nor what failed. */
 function namesNear(end: End, { vms, monitor, input, output }: Facts): string[] {
   const followed = vms.find(({ process }) => process.pid === monitor?.vm?.pid)
   const other = end === input ? output : input
@@ -102,5 +102,5 @@ function namesNear(end: End, { vms, monitor, input, output }: Facts): string[] {
     ...(followed?.process.netdevs ?? []).map(({ id }) => id),
     ...(end.network?.interfaces ?? []).map(({ name }) => name),
   ]
-  return names.filter(name => name !== other?.given && name !== other?.place.interface)
+  return names.filter(name => ![end.given, other?.given, other?.place.interface].includes(name))
 }
