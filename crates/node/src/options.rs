@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use napi_derive::napi;
 use tapferry_redirect::{
-    Address, BufferPlan, End, Hold, Latency, Netdev, Plan, Queue, StreamError, StreamPlan, WhenFull,
+    Address, Attempt, BufferPlan, End, Hold, Latency, Netdev, Plan, Queue, StreamError, StreamPlan, WhenFull,
     WhenStopped,
 };
 use tapferry_sys::inherited;
@@ -194,7 +194,10 @@ fn address(stream: StreamOptions) -> Result<Address, Failure> {
         (Some(path), None, None) => Ok(Address::Unix { path: path.into(), server }),
         (None, Some(TcpAddress { host, port }), None) => Ok(Address::Tcp { host, port, server }),
         (None, None, Some(number)) => {
-            let descriptor = inherited::duplicate(number).map_err(StreamError::from)?;
+            let descriptor = inherited::duplicate(number).map_err(|error| StreamError::Refused {
+                attempt: Attempt::TakeDescriptor,
+                errno: error.errno,
+            })?;
             Ok(Address::Passed { number, descriptor: Arc::new(descriptor) })
         }
         _ => Err(invalid(&"a stream is one of unix, tcp and fd", &"give one of them")),

@@ -86,6 +86,13 @@ impl Buffer {
         }
     }
 
+    /// The gate was closed as of `moment` (nanoseconds since 1970): what came later and is still here does not leave.
+    pub(crate) fn call_back(&mut self, moment: u64) -> usize {
+        let called_back = self.queue.remove_since(moment);
+        self.released = self.released.min(self.queue.len());
+        called_back
+    }
+
     /// When frames are to be released although nothing happens.
     pub(crate) fn release_at(&self) -> Option<u64> {
         self.release_at
@@ -219,6 +226,18 @@ mod tests {
             buffer.set_running(true);
             assert_eq!(released(buffer), [1, 2, 3]);
         }
+    }
+
+    #[test]
+    fn what_came_after_the_gate_closed_is_called_back() {
+        let mut buffer = Buffer::new(SMALL, None, true);
+        for number in 1..=3 {
+            push(&mut buffer, number, 0);
+        }
+        assert_eq!(buffer.call_back(2), 2);
+        assert_eq!(released(&buffer), [1]);
+        push(&mut buffer, 4, 0);
+        assert_eq!(released(&buffer), [1, 4]);
     }
 
     #[test]

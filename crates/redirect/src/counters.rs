@@ -69,7 +69,7 @@ impl DropReason {
             Self::RingFull => Some("frames come faster than they are taken: the kernel drops some"),
             Self::TooLong => Some("frames are longer than the output's MTU and cannot be cut smaller"),
             Self::OutputFull => Some("the output takes frames more slowly than they come"),
-            Self::NoPeer => Some("outdev has no peer connected: frames are dropped until one is"),
+            Self::NoPeer => Some("no peer is connected, and frames are dropped until one is"),
             Self::HoldFull => Some("the buffer is full of frames on hold"),
             Self::Truncated => Some("frames are longer than a capture can hold, and none is sent cut"),
             Self::UnsupportedOffload => {

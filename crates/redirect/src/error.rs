@@ -4,7 +4,7 @@ use std::fmt;
 
 use tapferry_sys::Errno;
 
-pub use crate::stream::error::StreamError;
+pub use crate::stream::error::{Attempt, StreamError};
 
 /// Which end of a redirector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -54,7 +54,7 @@ mod traffic;
 mod worker;
 
 pub use counters::{DropReason, Statistics};
-pub use error::{StartError, StreamError};
+pub use error::{Attempt, StartError, StreamError};
 pub use event::{Event, EventKind};
 pub use plan::{
     Address, BufferPlan, End, Hold, Latency, Netdev, Plan, Queue, StreamPlan, WhenFull, WhenStopped,

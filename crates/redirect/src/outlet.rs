@@ -45,7 +45,7 @@ pub(crate) struct Refusal {
 
 /// What takes frames.
 pub(crate) enum Exit {
-    /// An interface; `None` until it is there.
+    /// An interface.
     Netdev(NetdevExit),
     /// A peer.
     Stream(Writer),
@@ -108,6 +108,11 @@ impl Outlet {
         }
     }
 
+    /// Whether frames leave to a peer.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.exit, Exit::Stream(_))
+    }
+
     /// Whether it waits for its descriptor to take more.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked
@@ -164,6 +169,7 @@ impl Outlet {
         if let Exit::Stream(writer) = &mut self.exit {
             writer.detach();
         }
+        self.broken = None;
         self.blocked = false;
         self.abandon_begun(DropReason::NoPeer, counters);
     }
@@ -219,9 +225,11 @@ impl Outlet {
     }
 
     fn note_broken(&mut self, errno: Errno, counters: &mut Counters) {
+        // The connection itself is closed by whoever waits on its descriptor.
         self.broken = Some(errno);
         self.barred = Some(DropReason::NoPeer);
-        self.detach_peer(counters);
+        self.blocked = false;
+        self.abandon_begun(DropReason::NoPeer, counters);
     }
 
     fn note_all_forwarded(&mut self, frames: &[Frame<'_>], counters: &mut Counters) {

@@ -112,7 +112,15 @@ impl Pipeline {
         }
     }
 
-    /// Whether the gate will never be known to have been open for these frames, nor the output take the others.
+    /// The gate was closed as of `moment` (nanoseconds since 1970): of what came later, some has left, and the rest will
+    /// not.
+    pub(crate) fn close_since(&mut self, moment: u64) {
+        self.counters.forwarded_late += self.outlet.take_forwarded_since(moment);
+        let called_back = self.buffer.as_mut().map_or(0, |buffer| buffer.call_back(moment));
+        self.counters.drop_many(DropReason::GateClosed, count(called_back));
+    }
+
+    /// Whether the gate was open for these frames is not going to be known.
     pub(crate) fn drop_pre_roll(&mut self) {
         let held = self.pre_roll.len();
         self.pre_roll.advance(held);

@@ -383,3 +383,151 @@ fn frames_are_released_together_at_an_interval_and_the_last_ones_at_the_end() {
     assert_eq!(running.stop().counters.forwarded, 10);
     assert_eq!(b.wait_for(20, PATIENCE).ranges(0), [(0, 19)]);
 }
+
+#[test]
+fn a_peer_that_leaves_while_the_capture_is_closed_is_lost_once() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let directory = Directory::new();
+    let _a = Reader::on_tap(tap("tapA"));
+    let running = start(to(server(&directory.path("out"))));
+    for round in 1..=20_usize {
+        let peer = Peer::connect(&directory.path("out"), false);
+        running.wait_told(EventKind::OutputBack, round);
+        // It never reads, so that the output is stuck when both things happen.
+        Sender::open("tapA").unwrap().send_probes(&Probe::default(), 1514, 0..2_000).unwrap();
+        running.redirector.set_status(false);
+        drop(peer);
+        running.wait_told(EventKind::OutputMissing, round);
+        running.redirector.set_status(true);
+    }
+    assert_eq!(running.told(EventKind::Failed), 0, "{:?}", running.events());
+    assert_eq!(running.told(EventKind::OutputMissing), 20);
+    running.stop();
+}
+
+#[test]
+fn a_live_listener_is_not_connected_to_in_order_to_see_whether_it_lives() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let directory = Directory::new();
+    let _b = Reader::on_tap(tap("tapB"));
+    let path = directory.path("in");
+    let listener = UnixListener::bind(&path).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(code_of(try_start(from(server(&path)))), "STREAM_IN_USE");
+    // A QEMU filter would be deaf after it.
+    assert!(listener.accept().is_err(), "somebody has connected");
+}
+
+#[test]
+fn an_empty_record_does_not_fill_the_buffer() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let directory = Directory::new();
+    let b = Reader::on_tap(tap("tapB"));
+    let running = start(Plan {
+        running: false,
+        when_stopped: tapferry_redirect::WhenStopped::On,
+        hold: Some(Hold::UntilRunning),
+        ..from(server(&directory.path("in")))
+    });
+    let mut peer = Peer::connect(&directory.path("in"), false);
+    peer.send(&[], &[]);
+    for sequence in 0..10 {
+        peer.send(&[], &numbered(sequence));
+    }
+    running.wait_captured(11);
+    running.redirector.set_running(true, None);
+    assert_eq!(b.wait_for(10, PATIENCE).ranges(0), [(0, 9)]);
+    assert_eq!(running.stop().counters.dropped.of(DropReason::Malformed), 1);
+}
+
+#[test]
+fn what_came_after_the_stop_and_is_still_here_does_not_leave() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (_a, b) = (Reader::on_tap(tap("tapA")), Reader::on_tap(tap("tapB")));
+    let hold = Some(Hold::Every(Duration::from_secs(3600)));
+    let running = start(Plan { hold, ..plan(Latency::Low) });
+    support::send("tapA", 0..10);
+    running.wait_captured(10);
+    let stopped_at = tapferry_testbed::sender::realtime();
+    support::send("tapA", 10..20);
+    running.wait_captured(20);
+    running.redirector.set_running(false, Some(stopped_at));
+    running.wait_told(EventKind::GateClosed, 1);
+    let counters = running.stop().counters;
+    assert_eq!((counters.forwarded, counters.dropped.of(DropReason::GateClosed)), (10, 10), "{counters:?}");
+    assert_eq!(b.wait_for(10, PATIENCE).ranges(0), [(0, 9)]);
+}
+
+#[test]
+fn over_tcp_the_last_frames_arrive_although_the_peer_has_sent_what_nobody_reads() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    link::set_up("lo").unwrap();
+    let _a = Reader::on_tap(tap("tapA"));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let address = Address::Tcp { host: "127.0.0.1".into(), port, server: false };
+    let running = start(to(stream(address)));
+    let mut peer = Peer::on_tcp(listener.accept().unwrap().0, false);
+    peer.send(&[], &numbered(0));
+    let reading = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        peer.tally(1_000, 2_000)
+    });
+    Sender::open("tapA").unwrap().send_probes(&Probe::default(), 1514, 0..1_000).unwrap();
+    running.wait_captured(1_000);
+    assert_eq!(running.stop().counters.forwarded, 1_000);
+    assert_eq!(reading.join().unwrap().ranges(0), [(0, 999)]);
+}
+
+#[test]
+fn a_socket_that_is_neither_connected_nor_listening_is_refused() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let _a = Reader::on_tap(tap("tapA"));
+    let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None);
+    let address = Address::Passed { number: 3, descriptor: Arc::new(socket.unwrap()) };
+    assert_eq!(code_of(try_start(to(stream(address)))), "STREAM_INVALID");
+}
+
+#[test]
+fn a_peer_that_reads_nothing_is_told_of_while_it_lasts_and_at_the_end() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let directory = Directory::new();
+    let _a = Reader::on_tap(tap("tapA"));
+    let running = start(to(server(&directory.path("out"))));
+    let _peer = Peer::connect(&directory.path("out"), false);
+    running.wait_told(EventKind::OutputBack, 1);
+    Sender::open("tapA").unwrap().send_probes(&Probe::default(), 1514, 0..5_000).unwrap();
+    let warned =
+        |running: &Running| -> Vec<_> { running.events().iter().filter_map(|event| event.code).collect() };
+    running.wait_until("the warning of a stall", |_| warned(&running).contains(&"peer_stalled"));
+    running.stop();
+
+    let running = start(to(server(&directory.path("out"))));
+    let _peer = Peer::connect(&directory.path("out"), false);
+    running.wait_told(EventKind::OutputBack, 1);
+    support::send("tapA", 0..10);
+    running.wait_until("forwarding", |statistics| statistics.counters.forwarded == 10);
+    running.redirector.stop();
+    assert_eq!(warned(&running), ["unread"]);
+}
+
+#[test]
+fn peers_that_bring_nonsense_again_and_again_do_not_fill_the_log() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let directory = Directory::new();
+    let b = Reader::on_tap(tap("tapB"));
+    let path = directory.path("in");
+    let running = start(from(server(&path)));
+    for _ in 0..5 {
+        let mut wrong = Peer::connect(&path, false);
+        wrong.send_raw(b"hello\n");
+        assert!(wrong.is_closed());
+    }
+    running.wait_until("counting them", |statistics| statistics.framing_errors == 5);
+    assert_eq!((running.told(EventKind::InputBack), running.told(EventKind::InputMissing)), (1, 1));
+    let mut right = Peer::connect(&path, false);
+    right.send(&[], &numbered(0));
+    running.wait_told(EventKind::InputBack, 2);
+    assert_eq!(b.wait_for(1, PATIENCE).ranges(0), [(0, 0)]);
+    running.stop();
+}

@@ -6,7 +6,7 @@ use crate::framing::MAX_LENGTH;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum FramingError {
     /// A record longer than QEMU's limit was announced.
-    #[error("oversized packet received: {length} bytes were announced, the limit is {MAX_LENGTH}")]
+    #[error("oversized packet received: {} were announced, the limit is {MAX_LENGTH}", in_words(*length))]
     Oversized {
         /// The length as announced, in bytes.
         length: u32,
@@ -46,5 +46,29 @@ impl FramingError {
                 "let both ends agree: `--vnet-hdr-support=off` here, or `vnet_hdr_support=on` at QEMU's filter"
             }
         }
+    }
+}
+
+/// A length, and the text that it was taken from, if it is one: whoever speaks another protocol shows.
+fn in_words(length: u32) -> String {
+    let bytes = length.to_be_bytes();
+    match str::from_utf8(&bytes) {
+        Ok(text) if bytes.iter().all(u8::is_ascii_graphic) => {
+            format!("{length} bytes (which spell '{text}')")
+        }
+        _ => format!("{length} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_protocol_is_shown_by_its_first_letters() {
+        let error = FramingError::Oversized { length: u32::from_be_bytes(*b"GET/") };
+        assert!(error.to_string().contains("1195725871 bytes (which spell 'GET/')"), "{error}");
+        let error = FramingError::Oversized { length: 69_633 };
+        assert!(error.to_string().contains("received: 69633 bytes were announced"), "{error}");
     }
 }

@@ -16,6 +16,7 @@
 //! - [`offloads`]: what an interface leaves to its hardware or driver
 //! - [`traffic_control`]: tc filters and tcx programs
 //! - [`rules`]: policy rules that look at the mark
+//! - [`unread`]: what a peer has not taken yet
 //! - [`unix_peers`]: which unix sockets are connected to each other
 //! - [`inherited`]: descriptors that the process was started with
 //! - [`tap`]: a TAP's descriptor in another process
@@ -47,6 +48,7 @@ pub mod stamping;
 pub mod tap;
 pub mod traffic_control;
 pub mod unix_peers;
+pub mod unread;
 
 mod captured;
 mod control;

@@ -1,7 +1,11 @@
 //! Connections from here to a peer: one that is made now, and one that is sought for as long as it takes.
 
+use std::fmt::Display;
+use std::fs;
+use std::io::ErrorKind;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -9,9 +13,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use tapferry_sys::{Errno, Error};
+use tapferry_sys::Errno;
 
-use super::error::StreamError;
+use super::error::{Attempt, Lack, StreamError};
 use super::tune;
 use crate::plan::{Address, StreamPlan};
 
@@ -26,45 +30,58 @@ pub(super) fn dial(plan: &StreamPlan) -> Result<OwnedFd, StreamError> {
     let socket = match &plan.address {
         Address::Unix { path, .. } => dial_unix(path)?,
         Address::Tcp { host, port, .. } => {
-            plan.enter()?;
+            plan.enter().map_err(|error| StreamError::refused(Attempt::ConnectToHost)(error.errno))?;
             dial_tcp(host, *port)?
         }
-        Address::Passed { descriptor, number } => {
-            let object = format!("fd:{number}");
-            descriptor.try_clone().map_err(|error| {
-                let errno = Errno::from_io_error(&error).unwrap_or(Errno::BADF);
-                Error::new("duplicate the descriptor", object, errno)
-            })?
-        }
+        Address::Passed { descriptor, .. } => take_over(descriptor)?,
     };
     tune(&socket);
     Ok(socket)
 }
 
+/// A duplicate of a descriptor that the process was started with.
+pub(super) fn take_over(descriptor: &OwnedFd) -> Result<OwnedFd, StreamError> {
+    descriptor.try_clone().map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::BADF);
+        StreamError::Refused { attempt: Attempt::TakeDescriptor, errno }
+    })
+}
+
 pub(super) fn dial_unix(path: &Path) -> Result<OwnedFd, StreamError> {
-    let object = path.display().to_string();
-    let address = SocketAddrUnix::new(path).map_err(Error::on("connect to", object.as_str()))?;
+    let refused = || StreamError::refused(Attempt::ConnectToPath);
+    let no_peer = |why: &str| StreamError::Unreachable { why: why.into(), lack: Lack::Listener };
+    let address = SocketAddrUnix::new(path).map_err(refused())?;
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        .map_err(Error::on("create a socket for", object.as_str()))?;
-    match connect(&socket, &address) {
-        Ok(()) => Ok(socket),
-        Err(Errno::NOENT) => Err(StreamError::unreachable("there is no such socket")),
-        Err(Errno::CONNREFUSED) => Err(StreamError::unreachable("nobody listens there")),
-        Err(Errno::AGAIN) => Err(StreamError::unreachable("too many others wait for it")),
-        Err(errno) => Err(Error::new("connect to", object, errno).into()),
-    }
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(refused())?;
+    connect(&socket, &address).map(|()| socket).map_err(|errno| match errno {
+        Errno::NOENT => no_peer("there is no such socket"),
+        Errno::CONNREFUSED if !is_socket(path) => StreamError::NotASocket,
+        Errno::CONNREFUSED => no_peer("nobody listens there"),
+        Errno::AGAIN => no_peer("too many others wait for it"),
+        Errno::PROTOTYPE => StreamError::NotAStream,
+        errno => refused()(errno),
+    })
 }
 
 fn dial_tcp(host: &str, port: u16) -> Result<OwnedFd, StreamError> {
-    let mut failure = StreamError::unreachable(format!("'{host}' has no address"));
-    for address in (host, port).to_socket_addrs().map_err(StreamError::unreachable)? {
+    let unknown = |why: &dyn Display| StreamError::Unreachable { why: why.to_string(), lack: Lack::Name };
+    let mut failure = unknown(&format!("'{host}' has no address"));
+    for address in (host, port).to_socket_addrs().map_err(|error| unknown(&error))? {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => return Ok(stream.into()),
-            Err(error) => failure = StreamError::unreachable(error),
+            Err(error) => {
+                let refused = error.kind() == ErrorKind::ConnectionRefused;
+                let lack = if refused { Lack::Listener } else { Lack::Route };
+                failure = StreamError::Unreachable { why: format!("{address}: {error}"), lack };
+            }
         }
     }
     Err(failure)
+}
+
+/// Whether there is a socket at a path, also behind a symbolic link.
+pub(super) fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
 /// A thread that dials until a peer answers. Dropping it gives up.
@@ -78,15 +95,11 @@ pub(super) struct Dialer {
 
 impl Dialer {
     /// Begins to dial, `failures` tries after the last peer that answered, and rings `wake` when one does.
-    pub(super) fn begin(
-        plan: &StreamPlan,
-        failures: u32,
-        wake: &Arc<OwnedFd>,
-    ) -> Result<Self, std::io::Error> {
+    pub(super) fn begin(plan: &StreamPlan, failures: u32, wake: &Arc<OwnedFd>) -> Result<Self, StreamError> {
         let (found, connected) = mpsc::channel();
         let (cancel, cancelled) = mpsc::channel::<()>();
         let (owned, wake) = (plan.clone(), Arc::clone(wake));
-        let thread = thread::Builder::new().name("ferry-dial".into()).spawn(move || {
+        let dialing = move || {
             for tries in failures.. {
                 if cancelled.recv_timeout(pause(tries)) != Err(RecvTimeoutError::Timeout) {
                     return;
@@ -98,6 +111,10 @@ impl Dialer {
                     return;
                 }
             }
+        };
+        let thread = thread::Builder::new().name("ferry-dial".into()).spawn(dialing).map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
+            StreamError::Refused { attempt: Attempt::StartThread, errno }
         })?;
         let at_once = matches!(plan.address, Address::Unix { .. });
         Ok(Self { connected, cancel: Some(cancel), thread: at_once.then_some(thread) })
@@ -119,7 +136,7 @@ impl Drop for Dialer {
 }
 
 /// How long to wait before the next try, after so many.
-fn pause(tries: u32) -> Duration {
+pub(super) fn pause(tries: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << tries.min(10)).min(LONGEST_PAUSE)
 }
 

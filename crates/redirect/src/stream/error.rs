@@ -1,9 +1,51 @@
 //! Why a stream end could not be opened, in words an operator can act on.
 
-use std::fmt::Display;
+use std::fmt;
 
 use tapferry_stream::FramingError;
-use tapferry_sys::{Errno, Error};
+use tapferry_sys::Errno;
+
+/// What was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// To listen at a path.
+    ListenAtPath,
+    /// To listen on a port of TCP.
+    ListenOnPort,
+    /// To connect to a path.
+    ConnectToPath,
+    /// To connect to a port of TCP.
+    ConnectToHost,
+    /// To take over a descriptor.
+    TakeDescriptor,
+    /// To read from a connection.
+    Read,
+    /// To start the thread that dials.
+    StartThread,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ListenAtPath | Self::ListenOnPort => "listen there",
+            Self::ConnectToPath | Self::ConnectToHost => "connect to it",
+            Self::TakeDescriptor => "take over this descriptor",
+            Self::Read => "read from it",
+            Self::StartThread => "start a thread for it",
+        })
+    }
+}
+
+/// What a connection lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// Somebody who listens.
+    Listener,
+    /// An address for a name.
+    Name,
+    /// A way to the host.
+    Route,
+}
 
 /// Why a stream end could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,15 +53,23 @@ pub enum StreamError {
     /// Somebody listens there already.
     #[error("another process listens there")]
     InUse,
-    /// There is something at the path that is not ours to replace.
+    /// There is something at the path that is no socket.
     #[error("there is a file of that name, and it is no socket")]
     NotASocket,
-    /// A descriptor that frames cannot be sent over.
-    #[error("this descriptor is no stream socket")]
+    /// What is there is a socket of another kind.
+    #[error("it is no stream socket that is connected or listens")]
     NotAStream,
     /// A peer that should be there is not.
-    #[error("no connection: {0}")]
-    Unreachable(String),
+    #[error("no connection: {why}")]
+    Unreachable {
+        /// In words.
+        why: String,
+        /// What is missing.
+        lack: Lack,
+    },
+    /// It is looked for later.
+    #[error("no connection yet")]
+    NotYet,
     /// The only peer that there will ever be sends what is no stream of frames.
     #[error("connection closed: {0}")]
     Malformed(FramingError),
@@ -27,8 +77,13 @@ pub enum StreamError {
     #[error("its peer has closed it, and a descriptor cannot be connected again")]
     Closed,
     /// The kernel refuses.
-    #[error("{0}")]
-    System(Error),
+    #[error("cannot {attempt}: {errno}")]
+    Refused {
+        /// What was tried.
+        attempt: Attempt,
+        /// Why not.
+        errno: Errno,
+    },
 }
 
 impl StreamError {
@@ -37,11 +92,12 @@ impl StreamError {
         match self {
             Self::InUse => "STREAM_IN_USE",
             Self::NotASocket | Self::NotAStream => "STREAM_INVALID",
-            Self::Unreachable(_) => "STREAM_UNREACHABLE",
+            Self::Unreachable { .. } | Self::NotYet => "STREAM_UNREACHABLE",
             Self::Malformed(_) => "STREAM_MALFORMED",
             Self::Closed => "STREAM_CLOSED",
-            Self::System(error) if is_permission(error.errno) => "PERMISSION",
-            Self::System(_) => "SYSTEM",
+            Self::Refused { errno: Errno::PERM | Errno::ACCESS, .. } => "PERMISSION",
+            Self::Refused { attempt: Attempt::TakeDescriptor, .. } => "STREAM_INVALID",
+            Self::Refused { .. } => "SYSTEM",
         }
     }
 
@@ -52,40 +108,52 @@ impl StreamError {
                 "see `ss -lxp` and `ss -ltnp` for who it is; take another address, or leave `,server` out to \
                  connect to it"
             }
-            Self::NotASocket => "take another path",
+            Self::NotASocket => "take the path of a socket, or one where nothing is yet",
             Self::NotAStream => {
                 "pass a connected or listening stream socket, as a service manager or a socketpair(2) gives it"
             }
-            Self::Unreachable(_) => {
+            Self::Unreachable { lack: Lack::Listener, .. } | Self::NotYet => {
                 "start the other end first, or with `--wait` be patient; `,server` listens here instead"
+            }
+            Self::Unreachable { lack: Lack::Name, .. } => {
+                "see `getent hosts NAME`, or give the address itself"
+            }
+            Self::Unreachable { lack: Lack::Route, .. } => {
+                "see `ip route get ADDRESS` for the way to that host"
             }
             Self::Malformed(error) => error.hint(),
             Self::Closed => {
                 "start it again with a new descriptor, or use an address: that is connected to again"
             }
-            Self::System(error) if is_permission(error.errno) => {
-                "see `namei -l` for the path's permissions: connecting needs to write to the socket, listening to \
-                 write to its directory"
-            }
-            Self::System(error) if error.errno == Errno::BADF => {
-                "start tapferry with that descriptor open: in a shell `3<>...`, with systemd a socket unit"
-            }
-            Self::System(_) => "see the address for mistakes",
+            Self::Refused { attempt, errno } => hint_of(*attempt, *errno),
         }
     }
 
-    /// A connection that was not made.
-    pub(super) fn unreachable(why: impl Display) -> Self {
-        Self::Unreachable(why.to_string())
+    /// For `map_err`: the kernel's refusal of an attempt.
+    pub(super) fn refused(attempt: Attempt) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self::Refused { attempt, errno }
     }
 }
 
-impl From<Error> for StreamError {
-    fn from(error: Error) -> Self {
-        Self::System(error)
+fn hint_of(attempt: Attempt, errno: Errno) -> &'static str {
+    let is_permission = matches!(errno, Errno::PERM | Errno::ACCESS);
+    match attempt {
+        Attempt::ListenAtPath if errno == Errno::NOENT => "its directory does not exist: make it first",
+        Attempt::ListenAtPath if is_permission => {
+            "whoever listens must be allowed to write to the directory: see `namei -l` for the path"
+        }
+        Attempt::ConnectToPath if is_permission => {
+            "whoever connects must be allowed to write to the socket: see `namei -l` for the path"
+        }
+        Attempt::ListenOnPort if is_permission => {
+            "a port below 1024 takes CAP_NET_BIND_SERVICE: choose a higher one"
+        }
+        Attempt::ListenOnPort | Attempt::ConnectToHost => "see `ip address` for the addresses of this host",
+        Attempt::TakeDescriptor => {
+            "start tapferry with that descriptor open, as systemd does for a socket unit (fd:3)"
+        }
+        Attempt::ListenAtPath | Attempt::ConnectToPath => "see the path for mistakes",
+        Attempt::Read => "see the other end for why",
+        Attempt::StartThread => "`ulimit -u` and the memory may be exhausted",
     }
-}
-
-fn is_permission(errno: Errno) -> bool {
-    matches!(errno, Errno::PERM | Errno::ACCESS)
 }

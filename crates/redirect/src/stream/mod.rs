@@ -7,7 +7,7 @@
 //! - [`writer`]: frames to a peer
 //! - [`error`]: why an end could not be opened
 //!
-//! Invariants: nothing here blocks the redirector's thread; a peer that misbehaves costs its own connection and
+//! Invariants: once a redirector has started, nothing here blocks its thread; a peer that misbehaves costs its own connection and
 //! nothing else; no half of a record is ever taken from one connection and half from the next.
 
 pub(crate) mod dial;
@@ -28,8 +28,6 @@ const SEND_BUFFER: usize = 1024 * 1024;
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
-/// For how long a peer's machine may leave what is sent unacknowledged, in milliseconds.
-const UNACKNOWLEDGED_MS: u32 = 20_000;
 
 /// Whether a socket is of TCP.
 pub(crate) fn is_tcp(socket: impl AsFd) -> bool {
@@ -38,7 +36,7 @@ pub(crate) fn is_tcp(socket: impl AsFd) -> bool {
 }
 
 /// Sets a connection up: frames leave at once, in a buffer with room for long ones, and a machine that is gone is
-/// noticed. A kernel that refuses any of it leaves a connection that works all the same.
+/// noticed. (Not by TCP_USER_TIMEOUT: that ends the connection of a peer that is alive and does not read, too.) A kernel that refuses any of it leaves a connection that works all the same.
 fn tune(socket: impl AsFd) {
     let socket = socket.as_fd();
     sockopt::set_socket_send_buffer_size_force(socket, SEND_BUFFER)
@@ -50,6 +48,5 @@ fn tune(socket: impl AsFd) {
         sockopt::set_tcp_keepidle(socket, KEEPALIVE_AFTER).ok();
         sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL).ok();
         sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES).ok();
-        sockopt::set_tcp_user_timeout(socket, UNACKNOWLEDGED_MS).ok();
     }
 }

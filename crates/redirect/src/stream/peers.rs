@@ -10,16 +10,28 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::SocketType;
-use rustix::net::sockopt;
+use rustix::net::{SocketType, getpeername, sockopt};
 
-use super::dial::{Dialer, dial};
+use super::dial::{Dialer, dial, pause};
 use super::error::StreamError;
 use super::listen::Listener;
+use tapferry_sys::Errno;
+
 use crate::plan::{Address, StreamPlan};
 
-/// A connection that lived as long was a good one: the next is sought without delay.
-const LIVED: Duration = Duration::from_secs(1);
+/// A listener rests at most so long after a peer that was of no use.
+pub(crate) const LONGEST_REST: Duration = Duration::from_millis(200);
+
+/// How the next peer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It connects; to be listened for after this rest.
+    Listen { rest: Duration },
+    /// It is dialled, and rings.
+    Dial,
+    /// There will be none.
+    Never,
+}
 
 /// Where peers come from.
 #[derive(Debug)]
@@ -30,7 +42,7 @@ pub(crate) struct Peers {
 
 #[derive(Debug)]
 enum Way {
-    Listening(Listener),
+    Listening { listener: Listener, failures: u32 },
     Dialing { dialer: Option<Dialer>, failures: u32 },
     Passed,
 }
@@ -48,15 +60,21 @@ impl Peers {
                 if sockopt::socket_type(descriptor) != Ok(SocketType::STREAM) {
                     return Err(StreamError::NotAStream);
                 }
-                sockopt::socket_acceptconn(descriptor) == Ok(true)
+                let listens = sockopt::socket_acceptconn(descriptor) == Ok(true);
+                if !listens && getpeername(descriptor).is_err() {
+                    return Err(StreamError::NotAStream);
+                }
+                listens
             }
         };
         let is_passed = matches!(plan.address, Address::Passed { .. });
         let (way, peer) = if listens {
-            (Way::Listening(Listener::open(plan)?), None)
+            (Way::Listening { listener: Listener::open(plan)?, failures: 0 }, None)
         } else {
             let way = if is_passed { Way::Passed } else { Way::Dialing { dialer: None, failures: 0 } };
-            match dial(plan) {
+            // A host may take seconds not to answer, and a name not to be found.
+            let later = wait && matches!(plan.address, Address::Tcp { .. });
+            match if later { Err(StreamError::NotYet) } else { dial(plan) } {
                 Ok(peer) => (way, Some(peer)),
                 Err(_) if wait && !is_passed => (way, None),
                 Err(error) => return Err(error),
@@ -64,41 +82,51 @@ impl Peers {
         };
         let mut peers = Self { plan: plan.clone(), way };
         if peer.is_none() {
-            peers.seek(Duration::MAX, wake)?;
+            peers.seek(true, wake)?;
         }
         Ok((peers, peer))
     }
 
-    /// The peer before is gone after so long: looks for another. Says whether there can be one.
-    pub(crate) fn seek(&mut self, lived: Duration, wake: &Arc<OwnedFd>) -> Result<bool, StreamError> {
+    /// The peer before is gone: looks for another. It was a good one if it stayed for a while, or was of use.
+    pub(crate) fn seek(&mut self, was_good: bool, wake: &Arc<OwnedFd>) -> Result<Next, StreamError> {
+        let count = |failures: &mut u32| {
+            *failures = if was_good { 0 } else { failures.saturating_add(1) };
+            *failures
+        };
         match &mut self.way {
-            Way::Listening(_) => Ok(true),
-            Way::Passed => Ok(false),
+            Way::Listening { failures, .. } => {
+                // Whoever comes and goes without end must not have all our time.
+                let rest =
+                    if count(failures) == 0 { Duration::ZERO } else { pause(*failures).min(LONGEST_REST) };
+                Ok(Next::Listen { rest })
+            }
+            Way::Passed => Ok(Next::Never),
             Way::Dialing { dialer, failures } => {
-                *failures = if lived >= LIVED { 0 } else { *failures + 1 };
-                *dialer = Some(Dialer::begin(&self.plan, *failures, wake).map_err(StreamError::unreachable)?);
-                Ok(true)
+                *dialer = Some(Dialer::begin(&self.plan, count(failures), wake)?);
+                Ok(Next::Dial)
             }
         }
     }
 
-    /// The next peer, if it is there.
-    pub(crate) fn next(&mut self) -> Option<OwnedFd> {
+    /// The next peer, if it is there. An error is that of accept(2): one waits, and cannot be had now.
+    pub(crate) fn next(&mut self) -> Result<Option<OwnedFd>, Errno> {
         match &mut self.way {
-            Way::Listening(listener) => listener.accept(),
+            Way::Listening { listener, .. } => listener.accept(),
             Way::Dialing { dialer, .. } => {
-                let peer = dialer.as_ref()?.poll()?;
-                *dialer = None;
-                Some(peer)
+                let peer = dialer.as_ref().and_then(Dialer::poll);
+                if peer.is_some() {
+                    *dialer = None;
+                }
+                Ok(peer)
             }
-            Way::Passed => None,
+            Way::Passed => Ok(None),
         }
     }
 
     /// What to wait for while there is no peer; a dialer rings by itself.
     pub(crate) fn listener(&self) -> Option<BorrowedFd<'_>> {
         match &self.way {
-            Way::Listening(listener) => Some(listener.as_fd()),
+            Way::Listening { listener, .. } => Some(listener.as_fd()),
             Way::Dialing { .. } | Way::Passed => None,
         }
     }

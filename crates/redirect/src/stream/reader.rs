@@ -28,25 +28,38 @@ pub(crate) struct Reader {
     /// When the bytes at hand were read: CLOCK_REALTIME, nanoseconds since 1970.
     arrived: u64,
     end: Option<ConnectionEnd>,
+    /// Whether this connection has brought a frame.
+    brought: bool,
 }
 
 impl Reader {
     pub(crate) fn new(plan: &StreamPlan) -> Self {
         let unannounced = plan.vnet_hdr_len.map_or(Unannounced::Recognise, Unannounced::Len);
         let framing = Framing { vnet_hdr: plan.vnet_hdr, unannounced };
-        Self { peer: None, decoder: Decoder::new(framing), arrived: 0, end: None }
+        Self { peer: None, decoder: Decoder::new(framing), arrived: 0, end: None, brought: false }
     }
 
     /// Reads from this peer from now on.
     pub(crate) fn attach(&mut self, peer: OwnedFd) {
         self.decoder.reset();
         self.end = None;
+        self.brought = false;
         self.peer = Some(peer);
+    }
+
+    /// Whether this connection has brought a frame.
+    pub(crate) fn has_brought_frames(&self) -> bool {
+        self.brought
     }
 
     /// Closes the connection. What was read can still be taken.
     pub(crate) fn close(&mut self) {
         self.peer = None;
+    }
+
+    /// The connection, if it is over.
+    pub(crate) fn ended(&self) -> Option<&OwnedFd> {
+        self.end.and(self.peer.as_ref())
     }
 
     /// Why the connection is over, if it is: it is closed then. Complete frames before its end were handed out.
@@ -105,6 +118,7 @@ impl FrameSource for Reader {
     }
 
     fn advance(&mut self, frames: usize) {
+        self.brought |= frames > 0;
         self.decoder.advance(frames);
     }
 }

@@ -14,7 +14,7 @@ use tapferry_frame::ethernet::TAG_OFFSET;
 use tapferry_frame::gso::{SegmentError, Segmenter};
 use tapferry_frame::vnet::VnetHeader;
 use tapferry_stream::{Framing, Prefix};
-use tapferry_sys::Errno;
+use tapferry_sys::{Errno, unread};
 
 use crate::counters::DropReason;
 use crate::frame::{Frame, LONGEST_VNET_HDR};
@@ -95,6 +95,11 @@ impl Writer {
 
     pub(crate) fn peer(&self) -> Option<BorrowedFd<'_>> {
         self.peer.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether the peer has read all that it was sent; of one over TCP, whether its host has it.
+    pub(crate) fn is_read(&self) -> bool {
+        self.peer.as_ref().is_none_or(|peer| unread::bytes(peer).is_ok_and(|bytes| bytes == 0))
     }
 
     /// Sends what is left of a frame. Says whether it is out.

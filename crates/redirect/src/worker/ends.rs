@@ -54,8 +54,19 @@ pub(super) struct StreamEnd {
     pub(super) outages: OutageLog,
     /// Since when it has a peer (CLOCK_MONOTONIC, nanoseconds).
     pub(super) connected_at: Option<u64>,
-    /// Whether peers may come: it listens, or has had one.
-    pub(super) is_open: bool,
+    /// When peers are listened for again (CLOCK_MONOTONIC, nanoseconds): those before did not stay.
+    pub(super) listen_at: Option<u64>,
+    /// The last connection brought nonsense, and the present one no frame yet.
+    pub(super) doubt: Option<Doubt>,
+}
+
+/// What an operator was told of connections that brought nonsense.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Doubt {
+    /// When of the last one (CLOCK_MONOTONIC, nanoseconds).
+    pub(super) told_at: u64,
+    /// Connections since then, which were counted only.
+    pub(super) untold: u64,
 }
 
 /// Whichever the end is, for those who count and tell.
@@ -66,6 +77,13 @@ pub(super) trait Facts {
     fn outages(&self, now: u64) -> Outages;
     /// What is to be told of it at the start, if it is not as it should be.
     fn at_the_start(&self, side: Side) -> Option<Event>;
+}
+
+impl StreamEnd {
+    /// Whether peers can come, or one is there.
+    fn is_open(&self) -> bool {
+        self.peers.listener().is_some() || self.connected_at.is_some()
+    }
 }
 
 impl Facts for NetdevEnd {
@@ -92,7 +110,7 @@ impl Facts for NetdevEnd {
 
 impl Facts for StreamEnd {
     fn is_present(&self) -> bool {
-        self.is_open
+        self.is_open()
     }
 
     fn outages(&self, now: u64) -> Outages {
@@ -100,7 +118,7 @@ impl Facts for StreamEnd {
     }
 
     fn at_the_start(&self, side: Side) -> Option<Event> {
-        if self.is_open {
+        if self.is_open() {
             return None;
         }
         let message = format!("waiting for a peer at {} '{}'", side.stream(), self.address);
@@ -109,6 +127,14 @@ impl Facts for StreamEnd {
 }
 
 impl Input {
+    /// When peers are to be listened for again.
+    pub(super) fn listen_at(&self) -> Option<u64> {
+        match self {
+            Self::Netdev { .. } => None,
+            Self::Stream { end, .. } => end.listen_at,
+        }
+    }
+
     pub(super) fn facts(&self) -> &dyn Facts {
         match self {
             Self::Netdev { end, .. } => end,
@@ -132,6 +158,14 @@ impl Input {
 }
 
 impl Output {
+    /// When peers are to be listened for again.
+    pub(super) fn listen_at(&self) -> Option<u64> {
+        match self {
+            Self::Netdev(_) => None,
+            Self::Stream(end) => end.listen_at,
+        }
+    }
+
     pub(super) fn facts(&self) -> &dyn Facts {
         match self {
             Self::Netdev(end) => end,

@@ -56,10 +56,10 @@ impl Worker {
             self.listen_to_capture();
         }
         let is_blocked = self.pipeline.outlet.is_blocked();
-        if is_blocked == self.awaits_output {
+        if is_blocked == self.awaits_output.is_some() {
             return;
         }
-        self.awaits_output = is_blocked;
+        self.awaits_output = is_blocked.then(clock::monotonic_ns);
         match self.pipeline.outlet.exit() {
             Exit::Netdev(exit) => {
                 let Some(injector) = exit.injector() else { return };
@@ -134,6 +134,7 @@ impl Worker {
         self.close_reader();
         self.pipeline.release_at_the_end();
         self.drain(|worker| !worker.pipeline.has_released());
+        self.warn_of_unread();
         self.pipeline.drop_all();
     }
 

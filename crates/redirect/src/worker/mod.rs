@@ -84,8 +84,9 @@ pub(crate) struct Worker {
 
     observer: Observer,
     pumped: Pumped,
-    /// Whether the loop waits for the output to take more.
-    awaits_output: bool,
+    /// Since when the loop waits for the output to take more (CLOCK_MONOTONIC, nanoseconds).
+    awaits_output: Option<u64>,
+    announced_start: bool,
     announced_ready: bool,
     announced_count: bool,
     warned: Vec<&'static str>,
@@ -137,7 +138,8 @@ impl Worker {
             clock,
             observer,
             pumped: Pumped::Idle,
-            awaits_output: false,
+            awaits_output: None,
+            announced_start: false,
             announced_ready: false,
             announced_count: false,
             warned: Vec::new(),
@@ -201,7 +203,10 @@ impl Worker {
         }
         self.events = events;
         self.pump();
+        self.listen_again()?;
+        self.believe_peer();
         self.mourn_peers()?;
+        self.warn_of_stall();
         self.adapt_capture()
     }
 
@@ -213,8 +218,12 @@ impl Worker {
         let now = clock::monotonic_ns();
         let adapt_at = self.ends.input.capture().and_then(|capture| capture.adapt_at(now));
         // While the output takes nothing, nothing else can be done for what waits.
-        let due_at = if self.awaits_output { None } else { self.pipeline.due_at(now) };
-        let next = adapt_at.into_iter().chain(due_at).min()?;
+        let due_at = match self.awaits_output {
+            None => self.pipeline.due_at(now),
+            Some(since) => self.stall_told_at(since),
+        };
+        let listen_at = [self.ends.input.listen_at(), self.ends.output.listen_at()].into_iter().flatten();
+        let next = adapt_at.into_iter().chain(due_at).chain(listen_at).min()?;
         Timespec::try_from(Duration::from_nanos(next.saturating_sub(now))).ok()
     }
 
@@ -251,7 +260,7 @@ impl Worker {
         change(&mut self.pipeline, moment);
         let is_open = self.pipeline.gate.is_open();
         if was_open && !is_open {
-            self.pipeline.counters.forwarded_late += self.pipeline.outlet.take_forwarded_since(moment);
+            self.pipeline.close_since(moment);
         }
         if self.wants_capture() {
             self.open_capture()?;

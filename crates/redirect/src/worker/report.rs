@@ -22,7 +22,11 @@ impl Worker {
         let dropped = self.pipeline.counters.dropped;
         for (reason, frames) in dropped.iter() {
             if let Some(warning) = reason.warning().filter(|_| frames > 0) {
-                self.warn(reason.name(), || format!("{warning} ({reason})"));
+                let about = match reason {
+                    DropReason::NoPeer | DropReason::OutputFull => format!("{}: ", self.plan.output),
+                    _ => String::new(),
+                };
+                self.warn(reason.name(), || format!("{about}{warning} ({reason})"));
             }
         }
     }
@@ -86,12 +90,13 @@ impl Worker {
         for event in input.into_iter().chain(output) {
             self.tell(event);
         }
+        self.announced_start = true;
         self.announce_ready();
     }
 
     pub(super) fn announce_ready(&mut self) {
         let present = self.ends.input.facts().is_present() && self.ends.output.facts().is_present();
-        if present && !self.announced_ready {
+        if present && self.announced_start && !self.announced_ready {
             self.announced_ready = true;
             self.tell(Event::new(EventKind::Ready, self.describe_gate()));
         }

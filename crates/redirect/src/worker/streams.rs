@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use rustix::event::epoll;
 use rustix::net::sockopt;
-use tapferry_sys::{Error, clock};
+use tapferry_sys::{Errno, Error, clock};
 
-use super::ends::{Input, Side, StreamEnd};
-use super::{Token, Worker};
+use super::ends::{Doubt, Input, Side, StreamEnd};
+use super::{Token, Worker, nanos};
 use crate::counters::DropReason;
-use crate::error::{Role, StartError, StreamError};
+use crate::error::{Attempt, Role, StartError, StreamError};
 use crate::event::{Event, EventKind};
 use crate::outage::OutageLog;
 use crate::outlet::Exit;
 use crate::plan::StreamPlan;
 use crate::stream::is_tcp;
-use crate::stream::peers::Peers;
+use crate::stream::peers::{LONGEST_REST, Next, Peers};
 use crate::stream::reader::ConnectionEnd;
 
 /// Opens a stream end; it may have a peer at once.
@@ -31,11 +31,12 @@ pub(super) fn open(
         .map_err(|error| StartError::stream(side.stream(), &plan.address, error))?;
     let end = StreamEnd {
         plan: plan.clone(),
-        is_open: peers.listener().is_some(),
         peers,
         address: plan.address.to_string(),
         outages: OutageLog::default(),
         connected_at: None,
+        listen_at: None,
+        doubt: None,
     };
     Ok((end, peer))
 }
@@ -66,8 +67,10 @@ impl Worker {
             if end.connected_at.is_some() {
                 continue;
             }
-            if let Some(peer) = end.peers.next() {
-                self.welcome(side, peer)?;
+            match end.peers.next() {
+                Ok(Some(peer)) => self.welcome(side, peer)?,
+                Ok(None) => {}
+                Err(errno) => self.rest_from_accepting(side, errno),
             }
         }
         Ok(())
@@ -76,11 +79,10 @@ impl Worker {
     fn welcome(&mut self, side: Side, peer: OwnedFd) -> Result<(), StartError> {
         let now = clock::monotonic_ns();
         let Some(end) = self.ends.stream(side) else { return Ok(()) };
+        let doubtful = end.doubt.is_some();
         end.connected_at = Some(now);
-        end.is_open = true;
         end.outages.end(now);
-        let listener = end.peers.listener();
-        if let Some(listener) = listener {
+        if let Some(listener) = end.peers.listener() {
             // Others wait in its queue. It may not have been waited for.
             epoll::delete(&self.epoll, listener).ok();
         }
@@ -101,10 +103,10 @@ impl Worker {
                     writer.attach(peer);
                 }
                 self.pipeline.outlet.bar(None);
-                self.awaits_output = false;
+                self.awaits_output = None;
             }
         }
-        if self.announced_ready {
+        if self.announced_ready && !doubtful {
             let kind = match side {
                 Side::Input => EventKind::InputBack,
                 Side::Output => EventKind::OutputBack,
@@ -127,6 +129,29 @@ impl Worker {
             .map_err(|errno| Error::new("add to epoll", self.address(side), errno).into())
     }
 
+    /// A peer waits and cannot be had: there is no descriptor left for it, for one.
+    fn rest_from_accepting(&mut self, side: Side, errno: Errno) {
+        let Some(end) = self.ends.stream(side) else { return };
+        end.listen_at = Some(clock::monotonic_ns() + nanos(LONGEST_REST));
+        if let Some(listener) = end.peers.listener() {
+            epoll::delete(&self.epoll, listener).ok();
+        }
+        let (role, address) = (side.stream(), self.address(side));
+        self.warn("accept_failed", || format!("{role} '{address}': a peer cannot be accepted: {errno}"));
+    }
+
+    /// Listens for peers again, where a rest is over.
+    pub(super) fn listen_again(&mut self) -> Result<(), StartError> {
+        for side in [Side::Output, Side::Input] {
+            let now = clock::monotonic_ns();
+            let Some(end) = self.ends.stream(side) else { continue };
+            if end.listen_at.take_if(|at| *at <= now).is_some() {
+                self.listen_for_peers(side)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What the output's descriptor says.
     pub(super) fn hear_output(&mut self, flags: epoll::EventFlags) -> Result<(), StartError> {
         let gone = epoll::EventFlags::HUP | epoll::EventFlags::ERR | epoll::EventFlags::RDHUP;
@@ -138,11 +163,20 @@ impl Worker {
             self.unblock();
             return Ok(());
         }
-        let reason = match writer.peer().map(sockopt::socket_error) {
-            Some(Ok(Err(errno))) => errno.to_string(),
+        let Some(peer) = writer.peer() else { return Ok(()) };
+        let reason = match sockopt::socket_error(peer) {
+            Ok(Err(errno)) => errno.to_string(),
             _ => HAS_LEFT.to_owned(),
         };
         self.lose_output_peer(&reason)
+    }
+
+    /// Tells of a peer that brings frames after others brought nonsense.
+    pub(super) fn believe_peer(&mut self) {
+        let Input::Stream { end, reader } = &mut self.ends.input else { return };
+        if reader.has_brought_frames() && end.doubt.take().is_some() {
+            self.tell_of_peer(Side::Input, EventKind::InputBack, "a peer is connected");
+        }
     }
 
     /// Takes leave of peers whose connection is over.
@@ -151,24 +185,35 @@ impl Worker {
             self.lose_output_peer(&errno.to_string())?;
         }
         let Input::Stream { reader, .. } = &mut self.ends.input else { return Ok(()) };
+        let Some(peer) = reader.ended() else { return Ok(()) };
+        // A descriptor that others share is not taken out by closing ours.
+        epoll::delete(&self.epoll, peer).ok();
+        let brought = reader.has_brought_frames();
         let Some(end) = reader.take_end() else { return Ok(()) };
-        self.lose_input_peer(end)
+        self.lose_input_peer(end, brought)
     }
 
     fn lose_output_peer(&mut self, reason: &str) -> Result<(), StartError> {
-        let Self { pipeline, .. } = self;
+        let Self { pipeline, epoll, .. } = self;
+        if let Exit::Stream(writer) = pipeline.outlet.exit()
+            && let Some(peer) = writer.peer()
+        {
+            epoll::delete(epoll, peer).ok();
+        }
         pipeline.outlet.bar(Some(DropReason::NoPeer));
         pipeline.outlet.detach_peer(&mut pipeline.counters);
-        self.awaits_output = false;
-        self.tell_of_peer(Side::Output, EventKind::OutputMissing, reason);
-        if self.seek_peer(Side::Output)? {
+        self.awaits_output = None;
+        if self.announced_ready {
+            self.tell_of_peer(Side::Output, EventKind::OutputMissing, reason);
+        }
+        if self.seek_peer(Side::Output, false)? {
             Ok(())
         } else {
             Err(StartError::stream(Role::Outdev, &self.address(Side::Output), StreamError::Closed))
         }
     }
 
-    fn lose_input_peer(&mut self, end: ConnectionEnd) -> Result<(), StartError> {
+    fn lose_input_peer(&mut self, end: ConnectionEnd, brought: bool) -> Result<(), StartError> {
         let (reason, code) = match end {
             ConnectionEnd::Closed { cut: false } => (HAS_LEFT.to_owned(), None),
             ConnectionEnd::Closed { cut: true } => {
@@ -182,40 +227,113 @@ impl Worker {
                 (reason, Some("framing_error"))
             }
         };
-        let has_another = self.seek_peer(Side::Input)?;
+        let has_another = self.seek_peer(Side::Input, brought)?;
         let address = self.address(Side::Input);
-        if let (false, ConnectionEnd::Malformed(error)) = (has_another, end) {
-            return Err(StartError::stream(Role::Indev, &address, StreamError::Malformed(error)));
+        let failure = match end {
+            ConnectionEnd::Closed { .. } => None,
+            ConnectionEnd::Failed(errno) => Some(StreamError::Refused { attempt: Attempt::Read, errno }),
+            ConnectionEnd::Malformed(error) => Some(StreamError::Malformed(error)),
+        };
+        if let (false, Some(failure)) = (has_another, failure) {
+            return Err(StartError::stream(Role::Indev, &address, failure));
         }
+        let reason = match code {
+            Some(_) => match self.doubt_peers() {
+                Some(untold @ 1..) => format!("{reason} (so did {untold} before it)"),
+                Some(0) => reason,
+                None => return Ok(()),
+            },
+            None => reason,
+        };
         let kind = if has_another { EventKind::InputMissing } else { EventKind::InputClosed };
         let event = Event::new(kind, format!("indev '{address}': {reason}")).about_stream(&address);
-        self.tell(match code {
-            Some(code) => event.with_code(code),
-            None => event,
-        });
+        if self.announced_ready || !has_another {
+            self.tell(match code {
+                Some(code) => event.with_code(code),
+                None => event,
+            });
+        }
         Ok(())
     }
 
+    /// A connection brought nonsense. Says how many before it were not told, if this one is to be told: a peer that
+    /// tries again and again must not fill the log.
+    fn doubt_peers(&mut self) -> Option<u64> {
+        let now = clock::monotonic_ns();
+        let end = self.ends.stream(Side::Input)?;
+        let first = Doubt { told_at: 0, untold: 0 };
+        let doubt = end.doubt.get_or_insert(first);
+        if doubt.told_at > 0 && now.saturating_sub(doubt.told_at) < nanos(TELL_AGAIN) {
+            doubt.untold += 1;
+            return None;
+        }
+        let untold = std::mem::take(&mut doubt.untold);
+        doubt.told_at = now;
+        Some(untold)
+    }
+
+    /// An output that has taken nothing for long is told once: it may never again.
+    pub(super) fn warn_of_stall(&mut self) {
+        let is_stream = self.ends.stream(Side::Output).is_some();
+        let Some(since) = self.awaits_output.filter(|_| is_stream) else { return };
+        if clock::monotonic_ns().saturating_sub(since) < nanos(STALLED) {
+            return;
+        }
+        let (address, held) = (self.address(Side::Output), self.pipeline.held().0);
+        self.warn("peer_stalled", || {
+            format!(
+                "outdev '{address}': the peer has read nothing for {} s, and {held} frames wait; {NEVER_READS}",
+                STALLED.as_secs()
+            )
+        });
+    }
+
+    /// When that is to be told although nothing happens (CLOCK_MONOTONIC, nanoseconds).
+    pub(super) fn stall_told_at(&self, since: u64) -> Option<u64> {
+        let is_to_be_told = self.pipeline.outlet.is_stream() && !self.warned.contains(&"peer_stalled");
+        is_to_be_told.then(|| since + nanos(STALLED))
+    }
+
+    /// At the end: frames that count as forwarded, and lie in the socket.
+    pub(super) fn warn_of_unread(&mut self) {
+        let Exit::Stream(writer) = self.pipeline.outlet.exit() else { return };
+        let deadline = clock::monotonic_ns() + nanos(READING_TIME);
+        while !writer.is_read() {
+            if clock::monotonic_ns() >= deadline {
+                let address = self.address(Side::Output);
+                self.warn("unread", || {
+                    format!("outdev '{address}': the peer has not read all that was sent; {NEVER_READS}")
+                });
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// The peer is gone: looks for another. Says whether there can be one.
-    fn seek_peer(&mut self, side: Side) -> Result<bool, StartError> {
+    fn seek_peer(&mut self, side: Side, was_of_use: bool) -> Result<bool, StartError> {
         let now = clock::monotonic_ns();
         let wake = Arc::clone(&self.wake);
         let Some(end) = self.ends.stream(side) else { return Ok(false) };
         let lived = end.connected_at.take().map_or(Duration::ZERO, |at| Duration::from_nanos(now - at));
         end.outages.begin(now);
-        let has_another = end
+        let next = end
             .peers
-            .seek(lived, &wake)
+            .seek(was_of_use || lived >= GOOD_WHILE, &wake)
             .map_err(|error| StartError::stream(side.stream(), &end.plan.address, error))?;
-        self.listen_for_peers(side)?;
-        Ok(has_another)
+        match next {
+            Next::Listen { rest: Duration::ZERO } => self.listen_for_peers(side)?,
+            Next::Listen { rest } => end.listen_at = Some(now + nanos(rest)),
+            Next::Dial | Next::Never => {}
+        }
+        Ok(next != Next::Never)
     }
 
     /// Waits for what the output's peer has to say: that it is gone, and, where it is full, that it is not.
     pub(super) fn listen_to_output_peer(&self) {
         let Exit::Stream(writer) = self.pipeline.outlet.exit() else { return };
         if let Some(peer) = writer.peer() {
-            let flags = output_flags(peer, self.awaits_output);
+            let flags = output_flags(peer, self.awaits_output.is_some());
             epoll::modify(&self.epoll, peer, Token::Output.data(), flags).ok();
         }
     }
@@ -241,5 +359,16 @@ fn output_flags(peer: impl AsFd, blocked: bool) -> epoll::EventFlags {
     let room = if blocked { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
     leaving | room
 }
+
+/// A connection that lasted as long was a good one: the next is looked for without delay.
+const GOOD_WHILE: Duration = Duration::from_secs(1);
+/// Connections that bring nonsense are told this often at most.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+/// A peer that takes nothing for so long is told of.
+const STALLED: Duration = Duration::from_secs(2);
+/// At the end, for a peer that is still reading.
+const READING_TIME: Duration = Duration::from_millis(100);
+/// Why a peer may take nothing.
+const NEVER_READS: &str = "a QEMU up to 10.0 is deaf after a reconnect: give its `--qmp`";
 
 const HAS_LEFT: &str = "the peer has left";
