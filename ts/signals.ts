@@ -24,15 +24,24 @@ export function catchStatisticsSignal(): void {
   process.on('SIGUSR1', () => statisticsListener?.())
 }
 
-/** From now on the first SIGINT or SIGTERM requests a stop, and a second one ends the process at once. */
-export function catchStopSignals(): void {
+/** Below this a second signal is the same request: a terminal and timeout(1) both send one to whoever is stopped. */
+const SAME_REQUEST_MS = 500
+
+/**
+ * From now on the first SIGINT or SIGTERM requests a stop, and one that comes later ends the process at once.
+ * `clock`: milliseconds.
+ */
+export function catchStopSignals(clock: () => number = () => performance.now()): void {
+  let firstMs: number | undefined
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      if (!stopRequested.aborted) {
+      if (firstMs === undefined) {
+        firstMs = clock()
         // A terminal shows ^C where the cursor is; what follows begins a line of its own.
         if (signal === 'SIGINT' && process.stderr.isTTY) process.stderr.write('\n')
         return requestStop()
       }
+      if (clock() - firstMs < SAME_REQUEST_MS) return
       process.removeAllListeners(signal)
       process.kill(process.pid, signal)
     })

@@ -351,6 +351,14 @@ test('a run of a descriptor ends well when its peer closes it', async t => {
   t.is(finished.status, 0, finished.stderr)
   const lines = records(finished.stdout)
   for (const line of lines) assertValid(t, 'run', line)
-  t.true(lines.some(({ event, stream }) => event === 'input_closed' && stream === 'fd:3'))
-  t.like(lines.at(-1), { type: 'summary', end: 'input_closed' })
+  // It has closed it before there is a reader: what happens at once is told after the beginning.
+  t.deepEqual(
+    lines.map(({ type, event }) => event ?? type),
+    ['ready', 'input_closed', 'summary'],
+  )
+  t.like(lines[1], { stream: 'fd:3' })
+  t.like(lines.at(-1), { end: 'input_closed' })
+  const [ready, ...rest] = finished.stderr.split('\n')
+  t.regex(ready ?? '', /^tapferry: ready: fd:3 ->/)
+  t.notRegex(rest.join('\n'), /\bready\b/)
 })
