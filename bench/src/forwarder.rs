@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cores::{Core, Cores};
+use crate::cores::Cores;
 use crate::error::{Context, Error, Result};
 use crate::peers::{Peer, Start, Way};
 use crate::program::{Place, Rules, Words};
-use crate::rig::{INPUT, OUTPUT};
 use crate::sys;
 
 /// The command of the child process: `forward PEER INPUT OUTPUT`.
@@ -20,9 +19,9 @@ pub(crate) const COMMAND: &str = "forward";
 const READY: &str = "ready";
 
 /// A peer that forwards until this is dropped.
-pub(crate) struct Forwarder {
+pub(crate) struct Forwarder<'a> {
     running: Running,
-    place: Place<'static>,
+    place: Place<'a>,
 }
 
 enum Running {
@@ -59,17 +58,16 @@ impl Display for Memory {
     }
 }
 
-impl Forwarder {
+impl<'a> Forwarder<'a> {
     /// Starts a peer on its core. One of our own captures by then; of the others that cannot be known.
-    pub(crate) fn start(peer: &'static Peer, cores: &Cores) -> Result<Self> {
-        let place = Place { input: INPUT, output: OUTPUT, core: cores.number(Core::Forwarder) };
+    pub(crate) fn start(peer: &'static Peer, cores: &Cores, place: Place<'a>) -> Result<Self> {
         let running = match &peer.way {
             Way::Nothing => Running::Nothing,
             Way::Rules(rules) => {
                 rules.install(place)?;
                 Running::Rules(rules)
             }
-            Way::Child(_) => Running::Child(cores.on_the_forwarders(|| spawn(peer))?),
+            Way::Child(_) => Running::Child(cores.on_the_forwarders(|| spawn(peer, place))?),
             Way::Program(program) => {
                 let (child, words) = cores.on_the_forwarders(|| program.start(place))?;
                 Running::Program(child, words)
@@ -123,7 +121,7 @@ impl Forwarder {
     }
 }
 
-impl Drop for Forwarder {
+impl Drop for Forwarder<'_> {
     fn drop(&mut self) {
         match &mut self.running {
             Running::Nothing => {}
@@ -145,9 +143,12 @@ impl Drop for Forwarder {
     }
 }
 
-fn spawn(peer: &Peer) -> Result<Child> {
+fn spawn(peer: &Peer, place: Place<'_>) -> Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.args([COMMAND, peer.name, INPUT, OUTPUT]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+        .args([COMMAND, peer.name, place.input, place.output])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     command.spawn().on("starting", peer.name)
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::Bench;
 use crate::options::Options;
-use crate::peers::{Joins, Peer, Way};
+use crate::peers::{Field, Peer, Way};
 use crate::program;
 
 /// The peers of a run.
@@ -20,7 +20,7 @@ pub(crate) struct Present {
     pub(crate) name: String,
     pub(crate) about: String,
     pub(crate) version: Option<String>,
-    /// With `{input}`, `{output}` and `{core}` for what stands there.
+    /// With `{input}`, `{output}`, `{core}` and `{tap}` for what stands there.
     pub(crate) commands: Vec<String>,
 }
 
@@ -38,8 +38,8 @@ impl Lineup {
         for peer in options.peers() {
             let reason = match missing(peer) {
                 Some(package) => format!("not installed (Debian: {package})"),
-                None => match bench.start(peer) {
-                    Ok(_) => {
+                None => match bench.try_out(peer) {
+                    Ok(()) => {
                         lineup.peers.push(peer);
                         continue;
                     }
@@ -51,14 +51,14 @@ impl Lineup {
         lineup
     }
 
-    /// Those that take part where GSO frames are, or are not, sent.
-    pub(crate) fn peers(&self, gso: bool) -> impl Iterator<Item = &'static Peer> {
-        self.peers.iter().copied().filter(move |peer| gso || peer.joins == Joins::All)
+    /// Those that take part there.
+    pub(crate) fn peers(&self, field: Field) -> impl Iterator<Item = &'static Peer> {
+        self.peers.iter().copied().filter(move |peer| peer.joins(field))
     }
 
     /// The same without the floor.
-    pub(crate) fn forwarders(&self, gso: bool) -> impl Iterator<Item = &'static Peer> {
-        self.peers(gso).filter(|peer| peer.forwards())
+    pub(crate) fn forwarders(&self, field: Field) -> impl Iterator<Item = &'static Peer> {
+        self.peers(field).filter(|peer| peer.forwards())
     }
 
     /// For the report.

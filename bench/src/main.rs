@@ -1,4 +1,5 @@
-//! The benchmark: what forwarding frames from one TAP to another costs, ours against its peers, side by side.
+//! The benchmark: what forwarding frames from one TAP to another, or to a unix socket, costs, ours against its peers,
+//! side by side.
 //!
 //! Times mean nothing on a shared machine; ratios within one round do. So in every round every peer is
 //! measured, one after the other, and what is reported is the median of the rounds' ratios.
@@ -9,10 +10,11 @@
 //! | [`peers`] | the ways to forward, one file each |
 //! | [`traffic`] | the cases, and the host that sends |
 //! | [`rig`] | two TAPs in a namespace, and the guests behind them |
+//! | [`stream`] | one more TAP, and a socket with a reader |
 //! | [`forwarder`] | a running peer in its own process |
 //! | [`program`] | other people's programs: found, described, run |
 //! | [`lineup`] | who takes part, and who does not |
-//! | [`measure`] | CPU time, latency, rate without loss, GSO frames, idleness: one sample each |
+//! | [`measure`] | CPU time, latency, rate without loss, GSO frames, throughput, idleness: one sample each |
 //! | [`machine`] | the machine's facts, and what else it does |
 //! | [`cores`] | who runs where |
 //! | [`report`] | samples to ratios, to tables and to a page with plots |
@@ -37,6 +39,7 @@ mod peers;
 mod program;
 mod report;
 mod rig;
+mod stream;
 mod sys;
 mod traffic;
 
@@ -51,9 +54,10 @@ use error::{Context, Error, Result};
 use lineup::{Absent, Lineup};
 use measure::{Background, Bench, Times};
 use options::{GSO, IDLE, LATENCY, Options, USAGE};
-use peers::{Peer, Way};
+use peers::{Field, Peer, Way};
 use report::{Circumstances, Run, Samples};
 use rig::Rig;
+use stream::StreamRig;
 
 /// Where runs are kept, from the directory of this package.
 const RUNS: &str = "runs";
@@ -114,12 +118,13 @@ fn forward(peer: &str, input: &str, output: &str) -> Result<()> {
 fn bench(options: &Options) -> Result<()> {
     let cores = Cores::of_this_process()?;
     let _namespace = rig::enter_namespace()?;
-    let rig = Rig::build()?;
+    let (rig, streams) = (Rig::build()?, StreamRig::build()?);
     cores.run_on(Core::Sender)?;
     // Sleeps end when they should, not up to 50 microseconds later.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).on("PR_SET_TIMERSLACK", "the sender")?;
 
-    let bench = Bench { rig: &rig, cores: &cores, times: if options.quick { QUICK } else { FULL } };
+    let times = if options.quick { QUICK } else { FULL };
+    let bench = Bench { rig: &rig, streams: &streams, cores: &cores, times };
     let lineup = Lineup::muster(options, &bench);
     for Absent { name, reason } in &lineup.absent {
         eprintln!("without {name}: {reason}");
@@ -165,25 +170,35 @@ fn measure_all(
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
         for case in options.cpu_cases() {
-            samples.cpu.extend(patience.measure(lineup.peers(case.is_gso()), |peer| {
+            samples.cpu.extend(patience.measure(lineup.peers(case.field()), |peer| {
                 let sample = bench.cpu(round, case, peer)?;
                 Ok((sample.background, sample))
             })?);
         }
+        for case in options.stream_cases() {
+            let both = patience.measure(lineup.peers(case.field()), |peer| {
+                let (cpu, throughput) = bench.throughput(round, case, peer)?;
+                let background = throughput.iter().map(|sample| sample.background);
+                Ok((background.fold(cpu.background, Background::worse), (cpu, throughput)))
+            })?;
+            let (cpu, throughput): (Vec<_>, Vec<_>) = both.into_iter().unzip();
+            samples.cpu.extend(cpu);
+            samples.throughput.extend(throughput.into_iter().flatten());
+        }
         if options.wants_case(LATENCY) {
-            samples.latency.extend(patience.measure(lineup.forwarders(false), |peer| {
+            samples.latency.extend(patience.measure(lineup.forwarders(Field::Plain), |peer| {
                 let sample = bench.latency(round, peer)?;
                 Ok((sample.background, sample))
             })?);
         }
         for case in options.loss_free_cases().filter(|_| round <= LOSS_FREE_ROUNDS) {
-            samples.loss_free.extend(patience.measure(lineup.forwarders(false), |peer| {
+            samples.loss_free.extend(patience.measure(lineup.forwarders(case.field()), |peer| {
                 let sample = bench.loss_free(round, case, peer)?;
                 Ok((sample.background, sample))
             })?);
         }
         if options.wants_case(GSO) {
-            samples.gso.extend(patience.measure(lineup.forwarders(true), |peer| {
+            samples.gso.extend(patience.measure(lineup.forwarders(Field::Gso), |peer| {
                 let sample = bench.gso(round, peer)?;
                 Ok((sample.background, sample))
             })?);
@@ -191,7 +206,7 @@ fn measure_all(
     }
     // Idleness does not vary from round to round; once is enough.
     if options.wants_case(IDLE) {
-        samples.idle = patience.measure(lineup.peers(false), |peer| {
+        samples.idle = patience.measure(lineup.peers(Field::Plain), |peer| {
             let sample = bench.idle(options.rounds, peer)?;
             Ok((sample.background, sample))
         })?;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::error::{Context, Error, Result};
-use crate::peers::{self, Peer};
-use crate::traffic::{CPU_CASES, Case, LOSS_FREE_CASES};
+use crate::peers::{self, Field, Peer};
+use crate::traffic::{CPU_CASES, Case, LOSS_FREE_CASES, STREAM_CASES};
 
 pub(crate) const USAGE: &str = "\
 usage: npm run bench -- [--quick] [--rounds=N] [--peers=NAME,...] [--cases=NAME,...]
@@ -16,7 +16,7 @@ usage: npm run bench -- [--quick] [--rounds=N] [--peers=NAME,...] [--cases=NAME,
 --peers=NAME,...
                 only these peers, and whom they are compared with
 --cases=NAME,...
-                only these cases of CPU time, or latency, loss-free, gso, idle
+                only these cases of CPU time, of streams, or latency, loss-free, gso, idle
 --quiet-within=SECONDS
                 wait for others to leave the machine idle, and repeat what they disturbed; after that
                 time measure anyway
@@ -79,18 +79,35 @@ impl Options {
         Ok(options)
     }
 
-    /// The peers to measure: those asked for, and those they are compared with.
+    /// The peers to measure: those asked for, and those they are compared with, as far as the cases have a place for
+    /// them.
     pub(crate) fn peers(&self) -> impl Iterator<Item = &'static Peer> {
-        let compared = [peers::FLOOR, peers::REFERENCE, peers::GSO_REFERENCE];
+        let compared = [peers::FLOOR, peers::REFERENCE, peers::GSO_REFERENCE, peers::STREAM_REFERENCE];
+        let fields = self.fields();
         peers::ALL.iter().filter(move |peer| {
             let is_wanted = self.peers.is_empty() || self.peers.iter().any(|name| name == peer.name);
-            is_wanted || compared.contains(&peer.name)
+            (is_wanted || compared.contains(&peer.name)) && fields.iter().any(|field| peer.joins(*field))
         })
+    }
+
+    /// What is measured.
+    fn fields(&self) -> Vec<Field> {
+        let others = [(LATENCY, Field::Plain), (IDLE, Field::Plain), (GSO, Field::Gso)];
+        let cases = self.cpu_cases().chain(self.loss_free_cases()).chain(self.stream_cases());
+        let others = others.into_iter().filter(|(name, _)| self.wants_case(name)).map(|(_, field)| field);
+        cases.map(Case::field).chain(others).collect()
     }
 
     /// The cases to measure CPU time in.
     pub(crate) fn cpu_cases(&self) -> impl Iterator<Item = &'static Case> {
         CPU_CASES.iter().filter(|case| {
+            if self.cases.is_empty() { case.quick || !self.quick } else { self.wants_case(case.name) }
+        })
+    }
+
+    /// The cases to measure CPU time and throughput to a stream in.
+    pub(crate) fn stream_cases(&self) -> impl Iterator<Item = &'static Case> {
+        STREAM_CASES.iter().filter(|case| {
             if self.cases.is_empty() { case.quick || !self.quick } else { self.wants_case(case.name) }
         })
     }
@@ -111,7 +128,8 @@ impl Options {
 }
 
 fn is_case(name: &str) -> bool {
-    [LATENCY, LOSS_FREE, GSO, IDLE].contains(&name) || CPU_CASES.iter().any(|case| case.name == name)
+    let mut cases = CPU_CASES.iter().chain(STREAM_CASES);
+    [LATENCY, LOSS_FREE, GSO, IDLE].contains(&name) || cases.any(|case| case.name == name)
 }
 
 #[cfg(test)]
@@ -137,6 +155,13 @@ mod tests {
         let names: Vec<_> = options.peers().map(|peer| peer.name).collect();
         assert_eq!(names, ["none", "seed", "seed+vnet", "low", "socat"]);
         assert_eq!(options.cpu_cases().count(), 1);
+    }
+
+    #[test]
+    fn only_who_has_a_place_in_the_cases_is_measured() {
+        let options = parse(&["--peers=low,low-stream", "--cases=stream-1514"]).unwrap();
+        let names: Vec<_> = options.peers().map(|peer| peer.name).collect();
+        assert_eq!(names, ["none", "filter-mirror", "low-stream"]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Other people's programs: whether they are installed, in which version, and how they are run.
 //!
-//! A command line is one text with `{input}`, `{output}` and `{core}` in it, so that a report can show it.
+//! A command line is one text with `{input}`, `{output}`, `{core}` and `{tap}` in it, so that a report can show it.
 
 use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 
@@ -34,6 +35,8 @@ pub(crate) struct Place<'a> {
     pub(crate) input: &'a str,
     pub(crate) output: &'a str,
     pub(crate) core: usize,
+    /// The guest's end of the input, for a program that stands behind the guest itself.
+    pub(crate) tap: Option<BorrowedFd<'a>>,
 }
 
 /// What a running program said, on either output.
@@ -42,10 +45,12 @@ pub(crate) struct Words(File);
 impl Place<'_> {
     /// The command line as a command, which is not started yet.
     fn command(&self, line: &str) -> Command {
+        let tap = self.tap.map_or(String::new(), |tap| tap.as_raw_fd().to_string());
         let mut words = line.split_ascii_whitespace().map(|word| {
             word.replace("{input}", self.input)
                 .replace("{output}", self.output)
                 .replace("{core}", &self.core.to_string())
+                .replace("{tap}", &tap)
         });
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words);
@@ -54,6 +59,11 @@ impl Place<'_> {
 }
 
 impl Program {
+    /// Whether it stands behind the guest's end of the input itself.
+    pub(crate) fn takes_tap(&self) -> bool {
+        self.command.contains("{tap}")
+    }
+
     /// Starts it where the calling thread runs.
     pub(crate) fn start(&self, place: Place<'_>) -> Result<(Child, Words)> {
         let words = OpenOptions::new()
@@ -63,6 +73,10 @@ impl Program {
             .open(std::env::temp_dir())
             .on("creating", "a file for what a program says")?;
         let output = || words.try_clone().on("dup", "a file");
+        // A duplicate that is not closed on exec, until the program has it.
+        let tap =
+            place.tap.filter(|_| self.takes_tap()).map(rustix::io::dup).transpose().on("dup", "a TAP")?;
+        let place = Place { tap: tap.as_ref().map(AsFd::as_fd), ..place };
         let mut command = place.command(self.command);
         // Open, so that a program that reads commands waits for some.
         command.stdin(Stdio::piped()).stdout(output()?).stderr(output()?);
@@ -96,7 +110,7 @@ impl Words {
 
 /// The version that a command says.
 pub(crate) fn version(line: &str) -> Option<String> {
-    let nowhere = Place { input: "", output: "", core: 0 };
+    let nowhere = Place { input: "", output: "", core: 0, tap: None };
     let output = nowhere.command(line).stdin(Stdio::null()).output().ok()?;
     let said = [output.stdout, output.stderr].concat();
     find_version(&String::from_utf8_lossy(&said)).map(str::to_owned)
@@ -150,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_command_line_is_filled_in() {
-        let place = Place { input: "vmA", output: "vmB", core: 3 };
+        let place = Place { input: "vmA", output: "vmB", core: 3, tap: None };
         let command = place.command("forward --on={core} {input}:{output}");
         assert_eq!(format!("{command:?}"), r#""forward" "--on=3" "vmA:vmB""#);
     }

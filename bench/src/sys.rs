@@ -33,9 +33,15 @@ pub(crate) fn attach_to_tap(name: &str, offloads: u32) -> io::Result<OwnedFd> {
     if attached < 0 {
         return Err(io::Error::last_os_error());
     }
+    accept_offloads(&tun, offloads)?;
+    Ok(tun.into())
+}
+
+/// Has the guest behind a TAP accept `offloads` (`TUN_F_*`).
+pub(crate) fn accept_offloads(tap: impl AsFd, offloads: u32) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes its argument by value.
-    let set = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, c_ulong::from(offloads)) };
-    if set < 0 { Err(io::Error::last_os_error()) } else { Ok(tun.into()) }
+    let set = unsafe { libc::ioctl(tap.as_fd().as_raw_fd(), libc::TUNSETOFFLOAD, c_ulong::from(offloads)) };
+    if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// One frame as recvfrom(2) hands it out of a packet socket: the bytes written into `buffer`, and whether the

@@ -13,7 +13,7 @@ use tapferry_testbed::vnet;
 
 use crate::error::{Context, Result};
 use crate::figures::float;
-use crate::peers;
+use crate::peers::{self, Field};
 use crate::rig::{FRAME_MAX, Rig};
 
 /// Where the time of sending stands in a frame: behind the Ethernet header.
@@ -34,6 +34,15 @@ pub(crate) enum Kind {
     Gso,
 }
 
+/// Where what is sent comes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum To {
+    /// Of another TAP.
+    Tap,
+    /// Of a unix socket.
+    Stream,
+}
+
 /// What is sent, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Case {
@@ -42,6 +51,7 @@ pub(crate) struct Case {
     /// For people.
     pub(crate) about: &'static str,
     pub(crate) kind: Kind,
+    pub(crate) to: To,
     /// Frames a second.
     pub(crate) rate: u32,
     /// Frames sent in one go; 1: evenly spaced.
@@ -63,6 +73,7 @@ pub(crate) const CPU_CASES: &[Case] = &[
         name: "gso-even",
         about: "64 KiB GSO frames, 4 kpps evenly spaced",
         kind: Kind::Gso,
+        to: To::Tap,
         rate: 4_000,
         burst: 1,
         quick: false,
@@ -74,10 +85,31 @@ pub(crate) const GSO_BURST: Case = Case {
     name: "gso-burst",
     about: "64 KiB GSO frames, 4 kpps in bursts of 4",
     kind: Kind::Gso,
+    to: To::Tap,
     rate: 4_000,
     burst: 4,
     quick: true,
 };
+
+/// The cases in which frames go to a unix socket: at a rate that every peer can take, for CPU time, and as fast as
+/// the sender can.
+pub(crate) const STREAM_CASES: &[Case] = &[
+    Case {
+        name: "stream-1514",
+        about: "1514 bytes to a unix stream, 40 kpps in bursts of 32",
+        kind: Kind::Plain(1514),
+        to: To::Stream,
+        rate: 40_000,
+        burst: 32,
+        quick: true,
+    },
+    Case {
+        name: "stream-gso",
+        about: "64 KiB GSO frames to a unix stream, 4 kpps in bursts of 4",
+        to: To::Stream,
+        ..GSO_BURST
+    },
+];
 
 /// The cases in which the rate without loss is searched for; their own rates do not count.
 pub(crate) const LOSS_FREE_CASES: &[Case] = &[
@@ -91,6 +123,7 @@ pub(crate) const LATENCY_CASE: Case = Case {
     name: "latency",
     about: "64 bytes, 997 frames/s evenly spaced",
     kind: Kind::Plain(64),
+    to: To::Tap,
     rate: 997,
     burst: 1,
     quick: true,
@@ -98,29 +131,42 @@ pub(crate) const LATENCY_CASE: Case = Case {
 
 /// What finds out whether a forwarder forwards. Of a length that no case has, so that a frame that a forwarder
 /// keeps back is not taken for what is measured.
-pub(crate) const PRIMER: Case =
-    Case { name: "primer", about: "60 bytes", kind: Kind::Plain(60), rate: 200, burst: 1, quick: true };
+pub(crate) const PRIMER: Case = Case {
+    name: "primer",
+    about: "60 bytes",
+    kind: Kind::Plain(60),
+    to: To::Tap,
+    rate: 200,
+    burst: 1,
+    quick: true,
+};
 
 const fn burst(name: &'static str, about: &'static str, size: usize, quick: bool) -> Case {
-    Case { name, about, kind: Kind::Plain(size), rate: 100_000, burst: 32, quick }
+    Case { name, about, kind: Kind::Plain(size), to: To::Tap, rate: 100_000, burst: 32, quick }
 }
 
 const fn even(name: &'static str, about: &'static str, size: usize, quick: bool) -> Case {
-    Case { name, about, kind: Kind::Plain(size), rate: 40_000, burst: 1, quick }
+    Case { name, about, kind: Kind::Plain(size), to: To::Tap, rate: 40_000, burst: 1, quick }
 }
 
 impl Case {
     /// Whom the peers are compared with.
     pub(crate) fn reference(&self) -> &'static str {
-        match self.kind {
-            Kind::Plain(_) => peers::REFERENCE,
-            Kind::Gso => peers::GSO_REFERENCE,
+        match self.field() {
+            Field::Plain => peers::REFERENCE,
+            Field::Gso => peers::GSO_REFERENCE,
+            Field::Stream | Field::GsoStream => peers::STREAM_REFERENCE,
         }
     }
 
-    /// Whether it is about GSO frames.
-    pub(crate) fn is_gso(&self) -> bool {
-        self.kind == Kind::Gso
+    /// Who takes part.
+    pub(crate) fn field(&self) -> Field {
+        match (self.to, self.kind) {
+            (To::Tap, Kind::Plain(_)) => Field::Plain,
+            (To::Tap, Kind::Gso) => Field::Gso,
+            (To::Stream, Kind::Plain(_)) => Field::Stream,
+            (To::Stream, Kind::Gso) => Field::GsoStream,
+        }
     }
 
     /// The frame, behind a virtio-net header where one is needed.
@@ -147,6 +193,19 @@ impl Case {
             Kind::Gso => self.bytes().len() - vnet::LENGTH_LEGACY,
         }
     }
+
+    /// The same as a count.
+    pub(crate) fn frame_bytes(&self) -> u64 {
+        u64::try_from(self.frame_length()).unwrap_or(u64::MAX)
+    }
+
+    /// Into how many frames the frame may be cut up, and the bytes of each; all are of the same length.
+    pub(crate) fn segments(&self) -> (usize, usize) {
+        match self.kind {
+            Kind::Plain(size) => (1, size),
+            Kind::Gso => (SEGMENTS, self.frame_length() - (SEGMENTS - 1) * usize::from(SEGMENT)),
+        }
+    }
 }
 
 /// What was sent.
@@ -155,6 +214,8 @@ pub(crate) struct Sent {
     pub(crate) frames: u64,
     /// The sending thread's CPU time in and between the calls of a burst; its waiting is left out.
     pub(crate) cpu: Duration,
+    /// How long it took, waiting and all.
+    pub(crate) sending: Duration,
 }
 
 /// How fast to send.
@@ -219,6 +280,7 @@ impl Host {
         loop {
             let due = self.due(sent.frames);
             if due >= duration {
+                sent.sending = monotonic() - start;
                 return Ok(sent);
             }
             // A sleep takes longer than the space between evenly spaced frames.
@@ -251,47 +313,62 @@ impl Host {
         mut arrive: impl FnMut(&[u8], Duration) -> bool,
     ) -> Result<Exchanged> {
         let mut buffer = vec![0; FRAME_MAX];
-        let mut bytes = self.bytes.clone();
-        let gap = match rate {
-            Rate::PerSecond(rate) => Duration::from_secs_f64(f64::from(self.case.burst) / rate),
-            Rate::Unlimited => Duration::ZERO,
-        };
         let primer = PRIMER.frame_length();
-        let (mut sent, mut arrived) = (0, 0);
-        let start = monotonic();
-        let mut due = start;
-        let mut read = |buffer: &mut [u8]| {
-            rig.read_output(buffer, |frame| {
+        let mut arrived = 0;
+        let mut read = || {
+            rig.read_output(&mut buffer, |frame| {
                 let is_primer = frame.len() == vnet::LENGTH_MODERN + primer;
                 arrived += u64::from(!is_primer && arrive(frame, monotonic()));
             })?;
             Ok(arrived)
         };
-        let end = loop {
+        let Sent { frames: sent, sending, .. } = self.send_beside(rate, duration, || read().map(drop))?;
+        let end = monotonic();
+        let arrived = loop {
+            let arrived = read()?;
+            if arrived >= sent || monotonic() >= end + patience {
+                break arrived;
+            }
+        };
+        Ok(Exchanged { sent, lost: sent.saturating_sub(arrived), sending })
+    }
+
+    /// Sends for that long, and does something else whenever no frame is due. As [`Self::exchange`] does it.
+    pub(crate) fn send_beside(
+        &self,
+        rate: Rate,
+        duration: Duration,
+        mut between: impl FnMut() -> Result<()>,
+    ) -> Result<Sent> {
+        let mut bytes = self.bytes.clone();
+        let gap = match rate {
+            Rate::PerSecond(rate) => Duration::from_secs_f64(f64::from(self.case.burst) / rate),
+            Rate::Unlimited => Duration::ZERO,
+        };
+        let mut sent = Sent::default();
+        let start = monotonic();
+        let mut due = start;
+        loop {
             let now = monotonic();
             if now >= start + duration {
-                break now;
+                sent.sending = now - start;
+                return Ok(sent);
             }
             if now >= due {
+                let before = thread_cpu();
                 for _ in 0..self.case.burst {
                     if let Kind::Plain(_) = self.case.kind {
                         let stamp = nanoseconds(monotonic()).to_ne_bytes();
                         bytes[STAMP_OFFSET..STAMP_OFFSET + stamp.len()].copy_from_slice(&stamp);
                     }
                     self.send(&bytes)?;
-                    sent += 1;
                 }
+                sent.cpu += thread_cpu() - before;
+                sent.frames += u64::from(self.case.burst);
                 due = monotonic().max(due + gap);
             }
-            read(&mut buffer)?;
-        };
-        let arrived = loop {
-            let arrived = read(&mut buffer)?;
-            if arrived >= sent || monotonic() >= end + patience {
-                break arrived;
-            }
-        };
-        Ok(Exchanged { sent, lost: sent.saturating_sub(arrived), sending: end - start })
+            between()?;
+        }
     }
 
     fn due(&self, frame: u64) -> Duration {

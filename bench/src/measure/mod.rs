@@ -7,12 +7,14 @@
 //! | [`loss_free`] | the highest rate at which no frame is lost |
 //! | [`gso`] | whether GSO frames arrive as they were sent |
 //! | [`idle`] | what a forwarder costs without frames |
+//! | [`throughput`] | frames to a stream: their CPU time, and how many get through |
 
 mod cpu;
 mod gso;
 mod idle;
 mod latency;
 mod loss_free;
+mod throughput;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,14 +27,17 @@ pub(crate) use gso::GsoSample;
 pub(crate) use idle::IdleSample;
 pub(crate) use latency::LatencySample;
 pub(crate) use loss_free::LossFreeSample;
+pub(crate) use throughput::ThroughputSample;
 
-use crate::cores::Cores;
+use crate::cores::{Core, Cores};
 use crate::error::{Error, Result};
 use crate::figures::float;
 use crate::forwarder::Forwarder;
 use crate::machine::{Elapsed, Moment};
-use crate::peers::Peer;
-use crate::rig::{FRAME_MAX, INPUT, Rig};
+use crate::peers::{Joins, Peer};
+use crate::program::Place;
+use crate::rig::{FRAME_MAX, INPUT, OUTPUT, Rig};
+use crate::stream::{self, StreamReader, StreamRig};
 use crate::traffic::{Host, PRIMER};
 
 /// What comes later than that, and than the peer's own [`Peer::holds`], does not come any more.
@@ -53,8 +58,14 @@ pub(crate) struct Background {
 }
 
 impl Background {
+    /// The one with more of others in it.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        let others = |background: Self| background.others_cores + background.stolen_cores;
+        if others(self) < others(other) { other } else { self }
+    }
+
     /// Whether the machine was left to the benchmark, but for a fifth of a core.
-    pub(crate) fn is_calm(&self) -> bool {
+    pub(crate) fn is_calm(self) -> bool {
         const CALM: f64 = 0.2;
         self.others_cores + self.stolen_cores < CALM
     }
@@ -73,6 +84,7 @@ impl Background {
 /// Where and how long to measure.
 pub(crate) struct Bench<'a> {
     pub(crate) rig: &'a Rig,
+    pub(crate) streams: &'a StreamRig,
     pub(crate) cores: &'a Cores,
     pub(crate) times: Times,
 }
@@ -92,31 +104,83 @@ pub(crate) struct Times {
     pub(crate) precision: f64,
 }
 
-impl Bench<'_> {
-    /// Starts a peer, and returns when frames come out of the output: some say that they are ready before they
-    /// are, and others say nothing.
-    pub(crate) fn start(&self, peer: &'static Peer) -> Result<Forwarder> {
+impl<'a> Bench<'a> {
+    /// Starts a peer, and returns when frames come out of the output TAP.
+    pub(crate) fn start(&self, peer: &'static Peer) -> Result<Forwarder<'a>> {
+        self.rig.empty()?;
+        let place =
+            Place { input: INPUT, output: OUTPUT, core: self.cores.number(Core::Forwarder), tap: None };
+        let mut buffer = vec![0; FRAME_MAX];
+        self.start_at(place, peer, || {
+            let mut arrived = false;
+            self.rig.read_output(&mut buffer, |_| arrived = true)?;
+            Ok(arrived)
+        })
+    }
+
+    /// The same for one that writes to a stream, and whoever reads there; nobody where nothing is written.
+    pub(crate) fn start_to_stream(
+        &self,
+        peer: &'static Peer,
+    ) -> Result<(Forwarder<'a>, Option<StreamReader>)> {
+        while self.streams.accept().is_some() {}
+        self.streams.accept_gso(true)?;
+        self.streams.empty_tap()?;
+        let place = Place {
+            input: stream::INPUT,
+            output: self.streams.path()?,
+            core: self.cores.number(Core::Forwarder),
+            tap: Some(self.streams.tap()),
+        };
+        let mut reader = None;
+        let forwarder = self.start_at(place, peer, || {
+            if let (None, Some(framing), Some(connected)) = (&reader, peer.framing(), self.streams.accept()) {
+                reader = Some(StreamReader::new(connected, framing));
+            }
+            let Some(reader) = &mut reader else { return Ok(false) };
+            reader.look(u64::MAX)?;
+            Ok(reader.bytes() > 0)
+        })?;
+        // A QEMU without a guest has said no on its behalf.
+        self.streams.accept_gso(!matches!(peer.joins, Joins::CutStreams(_)))?;
+        Ok((forwarder, reader))
+    }
+
+    /// Who takes part shows that it can.
+    pub(crate) fn try_out(&self, peer: &'static Peer) -> Result<()> {
+        match peer.framing() {
+            None => self.start(peer).map(drop),
+            Some(_) => self.start_to_stream(peer).map(drop),
+        }
+    }
+
+    /// Starts a peer, and returns when something has arrived: some say that they are ready before they are, and
+    /// others say nothing.
+    fn start_at(
+        &self,
+        place: Place<'a>,
+        peer: &'static Peer,
+        mut has_arrived: impl FnMut() -> Result<bool>,
+    ) -> Result<Forwarder<'a>> {
         const PATIENCE: Duration = Duration::from_secs(10);
         let between = Duration::from_secs(1) / PRIMER.rate;
-        self.rig.empty()?;
-        let forwarder = Forwarder::start(peer, self.cores)?;
+        let forwarder = Forwarder::start(peer, self.cores, place)?;
         if !peer.forwards() {
             return Ok(forwarder);
         }
-        let host = Host::open(INPUT, PRIMER)?;
-        let mut buffer = vec![0; FRAME_MAX];
+        let host = Host::open(place.input, PRIMER)?;
         let deadline = Instant::now() + PATIENCE;
-        let mut arrived = false;
-        while !arrived {
+        loop {
             host.send_one()?;
             thread::sleep(between);
-            self.rig.read_output(&mut buffer, |_| arrived = true)?;
+            if has_arrived()? {
+                return Ok(forwarder);
+            }
             if Instant::now() > deadline {
                 let end = forwarder.end()?.unwrap_or_else(|| "it still runs".to_owned());
                 return Err(Error::new(format!("{} forwards nothing: {end}", peer.name)));
             }
         }
-        Ok(forwarder)
     }
 }
 
@@ -132,12 +196,12 @@ struct Span {
 }
 
 impl Span {
-    fn begin(forwarder: &Forwarder) -> Result<Self> {
+    fn begin(forwarder: &Forwarder<'_>) -> Result<Self> {
         Ok(Self { machine: Moment::now()?, forwarder: forwarder.cpu()?, ours: own_cpu() })
     }
 
     /// The forwarder's CPU time, and what went on beside it.
-    fn end(self, forwarder: &Forwarder) -> Result<(Duration, Background)> {
+    fn end(self, forwarder: &Forwarder<'_>) -> Result<(Duration, Background)> {
         let cpu = forwarder.cpu()?.saturating_sub(self.forwarder);
         let ours = own_cpu().saturating_sub(self.ours);
         Ok((cpu, Background::new(&self.machine.elapsed()?, cpu + ours)))

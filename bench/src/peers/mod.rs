@@ -1,4 +1,4 @@
-//! The peers: ways to get frames from one TAP to another.
+//! The peers: ways to get frames from one TAP to another, or from a TAP to a unix socket.
 //!
 //! A peer is one file here and one line in [`ALL`]. They are measured in that order, one after the other, in
 //! every round; who is not installed is left out, and the report says so.
@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::program::{Program, Rules};
+use crate::stream::Framing;
 
 mod daemonlogger;
 mod mirred;
+mod mirror;
 mod netsniff;
 mod none;
 mod seed;
@@ -44,20 +46,61 @@ pub(crate) enum Way {
     Rules(Rules),
 }
 
-/// Starts to forward from one interface to another, in threads of its own. Returns when frames are captured;
+/// Starts to forward from an interface to another, or to a unix socket, in threads of its own. Returns when frames are captured;
 /// the forwarding may end when the result is dropped, and does when the process ends.
 pub(crate) type Start = fn(input: &str, output: &str) -> Result<Box<dyn Any>>;
 
 /// In which measurements a peer takes part.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Joins {
-    /// In all.
+    /// In all from TAP to TAP.
     All,
-    /// Only where frames are GSO frames.
+    /// Only in those with GSO frames.
     GsoOnly,
+    /// Where frames go to a stream.
+    Streams(Framing),
+    /// Only where GSO frames do, and before a guest that takes none: the kernel cuts them up.
+    CutStreams(Framing),
+}
+
+/// What is measured, as far as it decides who takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    /// Plain frames from TAP to TAP.
+    Plain,
+    /// GSO frames from TAP to TAP.
+    Gso,
+    /// Plain frames to a stream.
+    Stream,
+    /// GSO frames to a stream.
+    GsoStream,
 }
 
 impl Peer {
+    /// Whether it takes part there. The floor does everywhere.
+    pub(crate) fn joins(&self, field: Field) -> bool {
+        match (self.joins, field) {
+            (Joins::All, Field::Plain | Field::Gso)
+            | (Joins::GsoOnly, Field::Gso)
+            | (Joins::Streams(_), Field::Stream | Field::GsoStream)
+            | (Joins::CutStreams(_), Field::GsoStream) => true,
+            _ => !self.forwards(),
+        }
+    }
+
+    /// Whether the guest behind the input is its own.
+    pub(crate) fn takes_tap(&self) -> bool {
+        matches!(&self.way, Way::Program(program) if program.takes_tap())
+    }
+
+    /// How it frames what it writes to a stream, if that is what it does.
+    pub(crate) fn framing(&self) -> Option<Framing> {
+        match self.joins {
+            Joins::All | Joins::GsoOnly => None,
+            Joins::Streams(framing) | Joins::CutStreams(framing) => Some(framing),
+        }
+    }
+
     /// Whether it forwards at all.
     pub(crate) fn forwards(&self) -> bool {
         !matches!(self.way, Way::Nothing)
@@ -73,8 +116,17 @@ pub(crate) const FLOOR: &str = none::PEER.name;
 pub(crate) const REFERENCE: &str = seed::PLAIN.name;
 /// The same for GSO frames, of which the seed's loop forwards none.
 pub(crate) const GSO_REFERENCE: &str = seed::WITH_VNET_HEADER.name;
+/// The same for frames that go to a stream.
+pub(crate) const STREAM_REFERENCE: &str = mirror::PLAIN.name;
 /// Ours: what a reader of a report looks for.
-pub(crate) const OURS: &[&str] = &[tapferry::BALANCED.name, tapferry::LOW.name];
+pub(crate) const OURS: &[&str] = &[
+    tapferry::BALANCED.name,
+    tapferry::LOW.name,
+    tapferry::BALANCED_TO_STREAM.name,
+    tapferry::LOW_TO_STREAM.name,
+    tapferry::BALANCED_TO_STREAM_WITH_VNET_HEADER.name,
+    tapferry::LOW_TO_STREAM_WITH_VNET_HEADER.name,
+];
 
 /// All peers, in the order of a round.
 pub(crate) const ALL: &[Peer] = &[
@@ -89,6 +141,14 @@ pub(crate) const ALL: &[Peer] = &[
     netsniff::PEER,
     socat::PEER,
     testpmd::PEER,
+    mirror::PLAIN,
+    mirror::WITH_VNET_HEADER,
+    mirror::WITHOUT_OFFLOADS,
+    tapferry::BALANCED_TO_STREAM,
+    tapferry::LOW_TO_STREAM,
+    tapferry::BALANCED_TO_STREAM_WITH_VNET_HEADER,
+    tapferry::LOW_TO_STREAM_WITH_VNET_HEADER,
+    socat::TO_STREAM,
 ];
 
 /// The peer of that name.

@@ -1,11 +1,12 @@
-//! Ours, with each way to capture.
+//! Ours, with each way to capture, and to write to a stream.
 
 use std::any::Any;
 
-use tapferry_redirect::{EventKind, Latency, Plan, Redirector};
+use tapferry_redirect::{Address, End, EventKind, Latency, Netdev, Plan, Redirector, StreamPlan};
 
 use super::{Joins, Peer, SHORTLY, Way};
 use crate::error::{Context, Result};
+use crate::stream::Framing;
 
 pub(crate) const BALANCED: Peer = Peer {
     name: "balanced",
@@ -23,22 +24,81 @@ pub(crate) const LOW: Peer = Peer {
     holds: SHORTLY,
 };
 
+pub(crate) const BALANCED_TO_STREAM: Peer = Peer {
+    name: "balanced-stream",
+    about: "as balanced, to a stream with --vnet-hdr-support=off: GSO frames are cut up",
+    way: Way::Child(start_balanced_to_stream),
+    joins: Joins::Streams(Framing::Qemu { vnet_hdr_support: false }),
+    holds: SHORTLY,
+};
+
+pub(crate) const LOW_TO_STREAM: Peer = Peer {
+    name: "low-stream",
+    about: "as low, to the same",
+    way: Way::Child(start_low_to_stream),
+    joins: Joins::Streams(Framing::Qemu { vnet_hdr_support: false }),
+    holds: SHORTLY,
+};
+
+pub(crate) const BALANCED_TO_STREAM_WITH_VNET_HEADER: Peer = Peer {
+    name: "balanced-stream+vnet",
+    about: "as balanced, to a stream with --vnet-hdr-support=on: GSO frames stay whole",
+    way: Way::Child(start_balanced_to_stream_with_vnet_header),
+    joins: Joins::Streams(Framing::Qemu { vnet_hdr_support: true }),
+    holds: SHORTLY,
+};
+
+pub(crate) const LOW_TO_STREAM_WITH_VNET_HEADER: Peer = Peer {
+    name: "low-stream+vnet",
+    about: "as low, to the same",
+    way: Way::Child(start_low_to_stream_with_vnet_header),
+    joins: Joins::Streams(Framing::Qemu { vnet_hdr_support: true }),
+    holds: SHORTLY,
+};
+
 fn start_balanced(input: &str, output: &str) -> Result<Box<dyn Any>> {
-    start(input, output, Latency::Balanced)
+    start(between_taps(input, output)?, Latency::Balanced)
 }
 
 fn start_low(input: &str, output: &str) -> Result<Box<dyn Any>> {
-    start(input, output, Latency::Low)
+    start(between_taps(input, output)?, Latency::Low)
 }
 
-fn start(input: &str, output: &str, latency: Latency) -> Result<Box<dyn Any>> {
-    let plan = Plan::new(input, output).on("naming", "an interface")?;
+fn start_balanced_to_stream(input: &str, output: &str) -> Result<Box<dyn Any>> {
+    start(to_stream(input, output, false)?, Latency::Balanced)
+}
+
+fn start_low_to_stream(input: &str, output: &str) -> Result<Box<dyn Any>> {
+    start(to_stream(input, output, false)?, Latency::Low)
+}
+
+fn start_balanced_to_stream_with_vnet_header(input: &str, output: &str) -> Result<Box<dyn Any>> {
+    start(to_stream(input, output, true)?, Latency::Balanced)
+}
+
+fn start_low_to_stream_with_vnet_header(input: &str, output: &str) -> Result<Box<dyn Any>> {
+    start(to_stream(input, output, true)?, Latency::Low)
+}
+
+fn between_taps(input: &str, output: &str) -> Result<Plan> {
+    Plan::new(input, output).on("naming", "an interface")
+}
+
+fn to_stream(input: &str, output: &str, vnet_hdr: bool) -> Result<Plan> {
+    let netdev = Netdev::here(input).on("naming", input)?;
+    let address = Address::Unix { path: output.into(), server: false };
+    let stream = StreamPlan { address, vnet_hdr, vnet_hdr_len: None, namespace: None };
+    Ok(Plan::between(End::Netdev(netdev), End::Stream(stream)))
+}
+
+fn start(plan: Plan, latency: Latency) -> Result<Box<dyn Any>> {
+    let what = format!("{} -> {}", plan.input, plan.output);
     let observer = |event: tapferry_redirect::Event| {
         if matches!(event.kind, EventKind::Warning | EventKind::Failed) {
             eprintln!("tapferry: {}", event.message);
         }
     };
-    let redirector = Redirector::start(Plan { latency, ..plan }, Box::new(observer))
-        .on("starting a redirector", format_args!("{input} -> {output}"))?;
+    let redirector =
+        Redirector::start(Plan { latency, ..plan }, Box::new(observer)).on("starting a redirector", what)?;
     Ok(Box::new(redirector))
 }

@@ -2,6 +2,7 @@
 //! figures stand in it as text, so that no reader has to measure a bar.
 
 use super::svg::{Anchor, Drawing};
+use crate::figures::float;
 use crate::peers;
 
 /// Half of the page's width, and all of it.
@@ -10,10 +11,12 @@ pub(super) const WHOLE: f64 = 1120.0;
 
 const ROW: f64 = 24.0;
 const BAR: f64 = 14.0;
-/// Where the peers' names end.
-const NAMES: f64 = 96.0;
-/// Where bars begin.
+/// Where bars begin, at least; longer names push them to the right.
 const LEFT: f64 = 106.0;
+/// Between a peer's name and its bar.
+const GAP: f64 = 10.0;
+/// Room for a letter of a name.
+const LETTER: f64 = 7.2;
 /// What is kept for the text behind the longest bar.
 const TEXT: f64 = 212.0;
 const AXIS: f64 = 26.0;
@@ -41,23 +44,23 @@ pub(super) fn bars(title: &str, rows: &[Bar], axis: impl Fn(f64) -> String) -> D
     let longest = rows.iter().map(|row| row.parts.iter().map(|(_, length, _)| length.max(0.0)).sum());
     let most = longest.chain(rows.iter().filter_map(|row| row.range.map(|(_, most)| most)));
     let most = most.fold(f64::MIN_POSITIVE, f64::max);
-    let (mut drawing, bottom) = frame(HALF, title, rows.iter().map(|row| row.peer.as_str()));
-    let scale = (HALF - LEFT - TEXT) / most;
+    let (mut drawing, left, bottom) = frame(HALF, title, rows.iter().map(|row| row.peer.as_str()));
+    let scale = (HALF - left - TEXT) / most;
     for tick in ticks(most) {
-        let x = LEFT + tick * scale;
+        let x = left + tick * scale;
         drawing.line("grid", (x, 0.0), (x, bottom));
         let name = if tick == 0.0 { "0".to_owned() } else { axis(tick) };
         drawing.text("axis", (x, bottom + 16.0), Anchor::Middle, name);
     }
     for (row, middle) in rows.iter().zip(middles()) {
-        let mut x = LEFT;
+        let mut x = left;
         for (class, length, hint) in &row.parts {
             let width = length.max(0.0) * scale;
             drawing.bar(class, (x, middle - BAR / 2.0), (width, BAR), hint);
             x += width;
         }
         if let Some((least, most)) = row.range {
-            let ends = [least, most].map(|value| LEFT + value.max(0.0) * scale);
+            let ends = [least, most].map(|value| left + value.max(0.0) * scale);
             drawing.line("range", (ends[0], middle), (ends[1], middle));
             for end in ends {
                 drawing.line("range", (end, middle - 3.0), (end, middle + 3.0));
@@ -66,7 +69,7 @@ pub(super) fn bars(title: &str, rows: &[Bar], axis: impl Fn(f64) -> String) -> D
         }
         drawing.text("value", (x + 7.0, middle + 4.0), Anchor::Start, &row.text);
     }
-    drawing.line("base", (LEFT, 0.0), (LEFT, bottom));
+    drawing.line("base", (left, 0.0), (left, bottom));
     drawing
 }
 
@@ -76,8 +79,8 @@ pub(super) fn spans(title: &str, rows: &[Span], axis: impl Fn(f64) -> String) ->
     let values = || rows.iter().flat_map(|row| [row.from, row.to]).filter(|value| *value > 0.0);
     let first = values().fold(f64::INFINITY, f64::min).log10().floor();
     let last = values().fold(0.0, f64::max).log10().ceil().max(first + 1.0);
-    let (mut drawing, bottom) = frame(WHOLE, title, rows.iter().map(|row| row.peer.as_str()));
-    let place = |value: f64| LEFT + (value.log10() - first) / (last - first) * (right - LEFT);
+    let (mut drawing, left, bottom) = frame(WHOLE, title, rows.iter().map(|row| row.peer.as_str()));
+    let place = |value: f64| left + (value.log10() - first) / (last - first) * (right - left);
     let mut power = first;
     while power <= last {
         let x = place(10_f64.powf(power));
@@ -97,9 +100,11 @@ pub(super) fn spans(title: &str, rows: &[Span], axis: impl Fn(f64) -> String) ->
     drawing
 }
 
-/// A drawing with the peers' names, ours on a ground of their own, and where the rows end.
-fn frame<'a>(width: f64, title: &str, peers: impl Iterator<Item = &'a str>) -> (Drawing, f64) {
+/// A drawing with the peers' names, ours on a ground of their own; where the rows begin, and where they end.
+fn frame<'a>(width: f64, title: &str, peers: impl Iterator<Item = &'a str>) -> (Drawing, f64, f64) {
     let peers: Vec<&str> = peers.collect();
+    let letters = peers.iter().map(|peer| peer.chars().count()).max().unwrap_or(0);
+    let left = LEFT.max(float(u64::try_from(letters).unwrap_or(0)) * LETTER + GAP);
     let bottom = middles().take(peers.len()).last().map_or(ROW, |middle| middle + ROW / 2.0);
     let mut drawing = Drawing::new(width, bottom + AXIS, title);
     for (peer, middle) in peers.into_iter().zip(middles()) {
@@ -108,9 +113,9 @@ fn frame<'a>(width: f64, title: &str, peers: impl Iterator<Item = &'a str>) -> (
             drawing.bar("ours", (0.0, middle - ROW / 2.0), (width, ROW), "");
         }
         let class = if is_ours { "peer our" } else { "peer" };
-        drawing.text(class, (NAMES, middle + 4.0), Anchor::End, peer);
+        drawing.text(class, (left - GAP, middle + 4.0), Anchor::End, peer);
     }
-    (drawing, bottom)
+    (drawing, left, bottom)
 }
 
 fn middles() -> impl Iterator<Item = f64> {

@@ -7,7 +7,7 @@ use super::Run;
 use super::summary::{Name, Summary};
 use crate::figures::Spread;
 use crate::peers;
-use crate::traffic::{CPU_CASES, LATENCY_CASE};
+use crate::traffic::{CPU_CASES, LATENCY_CASE, STREAM_CASES};
 
 impl Run {
     /// The run as Markdown.
@@ -48,7 +48,9 @@ impl Run {
              times are of this machine and this hour.\n"
         )?;
         self.write_ratios(out)?;
+        self.write_stream_ratios(out)?;
         self.write_cpu(out)?;
+        self.write_throughput(out)?;
         self.write_latency(out)?;
         self.write_loss_free(out)?;
         self.write_gso(out)?;
@@ -57,11 +59,14 @@ impl Run {
     }
 
     fn write_ratios(&self, out: &mut String) -> std::fmt::Result {
+        if !self.summary.cpu.is_empty() || !self.summary.loss_free.is_empty() {
+            writeln!(out, "## At a glance\n")?;
+        }
         let matrix = self.matrix();
         if matrix.rows.is_empty() {
             return Ok(());
         }
-        writeln!(out, "## At a glance\n")?;
+        writeln!(out, "### From TAP to TAP\n")?;
         writeln!(
             out,
             "Total CPU time a frame, and loss-free rate, against {} = 1 (GSO: against {}). \
@@ -69,10 +74,22 @@ impl Run {
             peers::REFERENCE,
             peers::GSO_REFERENCE
         )?;
-        let header: Vec<&str> =
-            ["peer"].into_iter().chain(matrix.columns.iter().map(String::as_str)).collect();
-        let rows = matrix.rows.iter().map(|(peer, cells)| [slice::from_ref(peer), cells.as_slice()].concat());
-        write_table(out, &header, rows)
+        matrix.write(out)
+    }
+
+    fn write_stream_ratios(&self, out: &mut String) -> std::fmt::Result {
+        let matrix = self.stream_matrix();
+        if matrix.rows.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "### To a unix stream\n")?;
+        writeln!(
+            out,
+            "Total CPU time a frame, and throughput, against {} = 1. In brackets: more than 1 % of the frames were \
+             lost.\n",
+            peers::STREAM_REFERENCE
+        )?;
+        matrix.write(out)
     }
 
     fn write_cpu(&self, out: &mut String) -> std::fmt::Result {
@@ -115,7 +132,8 @@ impl Run {
                 writeln!(out, "- {} ended by itself in {}: {ended}", row.peer, row.case)?;
             }
         }
-        for case in CPU_CASES.iter().filter(|case| self.summary.cpu.iter().any(|row| row.case == case.name)) {
+        let cases = CPU_CASES.iter().chain(STREAM_CASES);
+        for case in cases.filter(|case| self.summary.cpu.iter().any(|row| row.case == case.name)) {
             writeln!(out, "- **{}**: {}; against {}", case.name, case.about, case.reference())?;
         }
         writeln!(out)
@@ -162,6 +180,44 @@ impl Run {
             ]
         });
         write_table(out, &["case", "peer", "ratio", "kpps", "rounds at the sender's limit"], rows)
+    }
+
+    fn write_throughput(&self, out: &mut String) -> std::fmt::Result {
+        if self.summary.throughput.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "## Throughput to a unix stream\n")?;
+        writeln!(
+            out,
+            "What reaches a reader while frames are sent as fast as the sender can; sender and reader share a core. \
+             Gb/s are of frames as they were sent. Without records only bytes can be counted. Where hardly anything \
+             is lost, sender and reader are the limit.\n"
+        )?;
+        let rows = self.summary.throughput.iter().map(|row| {
+            vec![
+                row.case.to_string(),
+                row.peer.to_string(),
+                cell(row.ratio, 2),
+                cell(row.gbps, 2),
+                cell(row.kpps, 1),
+                median(row.sent_kpps, 1),
+                percent(row.lost_share),
+                median(row.forwarder_cores, 2),
+                median(row.records_a_frame, 1),
+            ]
+        });
+        let header = [
+            "case",
+            "peer",
+            "ratio",
+            "Gb/s",
+            "kpps",
+            "sent, kpps",
+            "lost",
+            "forwarder, cores",
+            "records a frame",
+        ];
+        write_table(out, &header, rows)
     }
 
     fn write_gso(&self, out: &mut String) -> std::fmt::Result {
@@ -226,37 +282,71 @@ pub(super) struct Matrix {
 }
 
 impl Run {
+    /// From TAP to TAP.
     pub(super) fn matrix(&self) -> Matrix {
-        /// Where so much is lost, a ratio compares different things.
-        const ROUGH: f64 = 0.01;
         let Summary { cpu, loss_free, .. } = &self.summary;
-        let cpu_cases = distinct(cpu.iter().map(|row| &row.case));
+        let cpu_cases = distinct(cpu.iter().map(|row| &row.case).filter(|case| !is_of_streams(case)));
         let loss_free_cases = distinct(loss_free.iter().map(|row| &row.case));
         let cells = |peer: &str| {
-            let of_cpu = cpu_cases.iter().map(|case| {
-                let row = cpu.iter().find(|row| row.case == *case && row.peer == peer);
-                row.map_or_else(String::new, |row| match row.total_ratio {
-                    _ if row.total_ns.is_none() => "all lost".to_owned(),
-                    Some(ratio) if row.lost_share > ROUGH => format!("({:.2})", ratio.median),
-                    ratio => median(ratio, 2),
-                })
-            });
+            let of_cpu = cpu_cases.iter().map(|case| self.cpu_cell(case, peer));
             let of_loss_free = loss_free_cases.iter().map(|case| {
                 let row = loss_free.iter().find(|row| row.case == *case && row.peer == peer);
                 row.map_or_else(String::new, |row| median(row.ratio, 2))
             });
             of_cpu.chain(of_loss_free).collect::<Vec<_>>()
         };
-        let rows = self.peers.iter().map(|peer| (peer.name.clone(), cells(&peer.name)));
-        Matrix {
-            rows: rows.filter(|(_, cells)| cells.iter().any(|cell| !cell.is_empty())).collect(),
-            columns: cpu_cases
-                .iter()
-                .map(ToString::to_string)
-                .chain(loss_free_cases.iter().map(|case| format!("rate, {case}")))
-                .collect(),
-        }
+        let of_loss_free = loss_free_cases.iter().map(|case| format!("rate, {case}"));
+        let columns = cpu_cases.iter().map(ToString::to_string).chain(of_loss_free).collect();
+        self.matrix_of(columns, cells)
     }
+
+    /// To a stream.
+    pub(super) fn stream_matrix(&self) -> Matrix {
+        let Summary { cpu, throughput, .. } = &self.summary;
+        let cpu_cases = distinct(cpu.iter().map(|row| &row.case).filter(|case| is_of_streams(case)));
+        let throughput_cases = distinct(throughput.iter().map(|row| &row.case));
+        let cells = |peer: &str| {
+            let of_cpu = cpu_cases.iter().map(|case| self.cpu_cell(case, peer));
+            let of_throughput = throughput_cases.iter().map(|case| {
+                let row = throughput.iter().find(|row| row.case == *case && row.peer == peer);
+                row.map_or_else(String::new, |row| median(row.ratio, 2))
+            });
+            of_cpu.chain(of_throughput).collect::<Vec<_>>()
+        };
+        let of_throughput = throughput_cases.iter().map(|case| format!("throughput, {case}"));
+        let columns = cpu_cases.iter().map(ToString::to_string).chain(of_throughput).collect();
+        self.matrix_of(columns, cells)
+    }
+
+    fn matrix_of(&self, columns: Vec<String>, cells: impl Fn(&str) -> Vec<String>) -> Matrix {
+        let rows = self.peers.iter().map(|peer| (peer.name.clone(), cells(&peer.name)));
+        let rows = rows.filter(|(_, cells)| cells.iter().any(|cell| !cell.is_empty())).collect();
+        Matrix { columns, rows }
+    }
+
+    fn cpu_cell(&self, case: &Name, peer: &str) -> String {
+        /// Where so much is lost, a ratio compares different things.
+        const ROUGH: f64 = 0.01;
+        let row = self.summary.cpu.iter().find(|row| row.case == *case && row.peer == peer);
+        row.map_or_else(String::new, |row| match row.total_ratio {
+            _ if row.total_ns.is_none() => "all lost".to_owned(),
+            Some(ratio) if row.lost_share > ROUGH => format!("({:.2})", ratio.median),
+            ratio => median(ratio, 2),
+        })
+    }
+}
+
+impl Matrix {
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let header: Vec<&str> = ["peer"].into_iter().chain(self.columns.iter().map(String::as_str)).collect();
+        let rows = self.rows.iter().map(|(peer, cells)| [slice::from_ref(peer), cells.as_slice()].concat());
+        write_table(out, &header, rows)
+    }
+}
+
+/// Whether frames go to a stream there.
+fn is_of_streams(case: &str) -> bool {
+    STREAM_CASES.iter().any(|stream| stream.name == case)
 }
 
 /// Each once, in the order of their first mention.

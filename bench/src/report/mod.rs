@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Result};
 use crate::lineup::{Absent, Present};
 use crate::machine::Facts;
-use crate::measure::{CpuSample, GsoSample, IdleSample, LatencySample, LossFreeSample};
+use crate::measure::{CpuSample, GsoSample, IdleSample, LatencySample, LossFreeSample, ThroughputSample};
 use summary::{Name, Summary};
 
 /// What [`Run::format`] says now.
@@ -64,6 +64,7 @@ pub(crate) struct Samples {
     pub(crate) cpu: Vec<CpuSample>,
     pub(crate) latency: Vec<LatencySample>,
     pub(crate) loss_free: Vec<LossFreeSample>,
+    pub(crate) throughput: Vec<ThroughputSample>,
     pub(crate) gso: Vec<GsoSample>,
     pub(crate) idle: Vec<IdleSample>,
 }
@@ -144,6 +145,31 @@ mod tests {
         let markdown = run().to_markdown();
         assert!(markdown.contains("| low  | 0.50     |"), "{markdown}");
         assert!(markdown.contains("- **socat**: not installed"), "{markdown}");
+    }
+
+    #[test]
+    fn throughput_is_of_what_arrived() {
+        let sample = |peer, rate| ThroughputSample {
+            round: 1,
+            case: "stream-1514",
+            peer,
+            frames: 400,
+            lost: 100,
+            records: Some(300),
+            sent_rate: 4_000.0,
+            rate,
+            bits_per_s: rate * 12_112.0,
+            forwarder_cores: 0.5,
+            background: Background::default(),
+        };
+        let throughput = vec![sample("filter-mirror", 1_000.0), sample("low-stream", 2_500.0)];
+        let run = Run { summary: Samples { throughput, ..Samples::default() }.summarize(), ..run() };
+        let markdown = run.to_markdown();
+        assert!(
+            markdown.contains("| stream-1514 | low-stream    | 2.50 [2.50 .. 2.50] | 0.03"),
+            "{markdown}"
+        );
+        assert!(markdown.contains("| 25.00 % | 0.50             | 1.0             |"), "{markdown}");
     }
 
     #[test]

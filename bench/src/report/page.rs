@@ -4,12 +4,12 @@ use std::fmt::{Display, Write};
 
 use super::Run;
 use super::charts::{self, Bar, Span};
-use super::markdown::distinct;
+use super::markdown::{Matrix, distinct};
 use super::summary::CpuRow;
 use super::svg::escape;
 use crate::figures::Spread;
 use crate::peers;
-use crate::traffic::{CPU_CASES, Case, LATENCY_CASE, LOSS_FREE_CASES};
+use crate::traffic::{CPU_CASES, Case, LATENCY_CASE, LOSS_FREE_CASES, STREAM_CASES};
 
 const STYLE: &str = "
 :root { color-scheme: light }
@@ -60,16 +60,19 @@ impl Run {
         )?;
         writeln!(
             out,
-            "<p>From one TAP to another, each peer in each case right after the other. Figures are medians of the \
-             rounds; ratios, marked ×, compare with {} in the same round, or with {} where frames are GSO frames. \
+            "<p>From one TAP to another, or to a unix stream, each peer in each case right after the other. Figures \
+             are medians of the rounds; ratios, marked ×, compare with {} in the same round, with {} where frames are \
+             GSO frames, and with {} where they go to a stream. \
              Times are of this machine and this hour, ratios last longer, and below 1.3 they are noise. \
              {:.0} % of the samples were taken while nobody else used the machine.</p>",
             peers::REFERENCE,
             peers::GSO_REFERENCE,
+            peers::STREAM_REFERENCE,
             self.summary.calm_share * 100.0
         )?;
-        self.write_matrix(out)?;
+        self.write_matrices(out)?;
         self.write_cpu_charts(out)?;
+        self.write_throughput_charts(out)?;
         self.write_latency_chart(out)?;
         self.write_loss_free_charts(out)?;
         self.write_gso_and_memory(out)?;
@@ -77,29 +80,20 @@ impl Run {
         writeln!(out, "</body>\n</html>")
     }
 
-    fn write_matrix(&self, out: &mut String) -> std::fmt::Result {
-        let matrix = self.matrix();
-        if matrix.rows.is_empty() {
+    fn write_matrices(&self, out: &mut String) -> std::fmt::Result {
+        let matrices = [self.matrix(), self.stream_matrix()];
+        if matrices.iter().all(|matrix| matrix.rows.is_empty()) {
             return Ok(());
         }
         writeln!(
             out,
-            "<h2>At a glance</h2>\n<p class=\"note\">Total CPU time a frame, and the rate without loss, as ratios. \
-                       In brackets: more than 1 % of the frames were lost.</p>\n<table>\n<tr><th>peer</th>"
+            "<h2>At a glance</h2>\n<p class=\"note\">Total CPU time a frame, and the rate without loss or the \
+             throughput, as ratios. In brackets: more than 1 % of the frames were lost.</p>"
         )?;
-        for column in &matrix.columns {
-            write!(out, "<th>{}</th>", escape(column))?;
-        }
-        writeln!(out, "</tr>")?;
-        for (peer, cells) in &matrix.rows {
-            let class = if peers::OURS.contains(&peer.as_str()) { " class=\"ours\"" } else { "" };
-            write!(out, "<tr{class}><td>{}</td>", escape(peer))?;
-            for cell in cells {
-                write!(out, "<td>{}</td>", escape(cell))?;
-            }
-            writeln!(out, "</tr>")?;
-        }
-        writeln!(out, "</table>")
+        matrices
+            .iter()
+            .filter(|matrix| !matrix.rows.is_empty())
+            .try_for_each(|matrix| write_matrix(out, matrix))
     }
 
     fn write_cpu_charts(&self, out: &mut String) -> std::fmt::Result {
@@ -120,7 +114,36 @@ impl Run {
                 self.summary.cpu.iter().filter(|row| row.case == case).map(cpu_bar).collect();
             let chart =
                 charts::bars(&format!("CPU time a frame, {case}"), &rows, |ns| format!("{} µs", ns / 1e3));
-            panel(out, &case, about(CPU_CASES, &case), chart)?;
+            panel(out, &case, about(CPU_CASES.iter().chain(STREAM_CASES), &case), chart)?;
+        }
+        writeln!(out, "</div>")
+    }
+
+    fn write_throughput_charts(&self, out: &mut String) -> std::fmt::Result {
+        if self.summary.throughput.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "<h2>Throughput to a unix stream</h2>\n<p class=\"note\">What reaches a reader while frames are sent as \
+             fast as the sender can, in bits of frames as they were sent. Sender and reader share a core: where \
+             hardly anything is lost, they are the limit. The line is from the least to the most of the rounds.</p>"
+        )?;
+        writeln!(out, "<div class=\"panels\">")?;
+        for case in distinct(self.summary.throughput.iter().map(|row| &row.case)) {
+            let rows = self.summary.throughput.iter().filter(|row| row.case == case).map(|row| {
+                let gbps = middle(row.gbps);
+                let ratio = row.ratio.map(|ratio| format!(" · {:.2}×", ratio.median)).unwrap_or_default();
+                Bar {
+                    peer: row.peer.to_string(),
+                    parts: vec![("rate", gbps, format!("{gbps:.2} Gb/s, {:.1} kpps", middle(row.kpps)))],
+                    range: row.gbps.filter(|range| range.max > range.min).map(|range| (range.min, range.max)),
+                    text: format!("{gbps:.1} Gb/s{ratio}{}", lost(row.lost_share)),
+                }
+            });
+            let rows: Vec<Bar> = rows.collect();
+            let chart = charts::bars(&format!("Throughput, {case}"), &rows, |gbps| format!("{gbps} Gb/s"));
+            panel(out, &case, about(STREAM_CASES.iter(), &case), chart)?;
         }
         writeln!(out, "</div>")
     }
@@ -191,7 +214,7 @@ impl Run {
             let rows: Vec<Bar> = rows.collect();
             let chart =
                 charts::bars(&format!("Rate without loss, {case}"), &rows, |kpps| format!("{kpps:.0} k"));
-            panel(out, &case, about(LOSS_FREE_CASES, &case), chart)?;
+            panel(out, &case, about(LOSS_FREE_CASES.iter(), &case), chart)?;
         }
         writeln!(out, "</div>")
     }
@@ -259,6 +282,23 @@ impl Run {
     }
 }
 
+fn write_matrix(out: &mut String, matrix: &Matrix) -> std::fmt::Result {
+    write!(out, "<table>\n<tr><th>peer</th>")?;
+    for column in &matrix.columns {
+        write!(out, "<th>{}</th>", escape(column))?;
+    }
+    writeln!(out, "</tr>")?;
+    for (peer, cells) in &matrix.rows {
+        let class = if peers::OURS.contains(&peer.as_str()) { " class=\"ours\"" } else { "" };
+        write!(out, "<tr{class}><td>{}</td>", escape(peer))?;
+        for cell in cells {
+            write!(out, "<td>{}</td>", escape(cell))?;
+        }
+        writeln!(out, "</tr>")?;
+    }
+    writeln!(out, "</table>")
+}
+
 fn cpu_bar(row: &CpuRow) -> Bar {
     let (forwarder, sender) = (middle(row.forwarder_ns), middle(row.surplus_ns));
     let text = match (row.total_ns, row.total_ratio) {
@@ -294,8 +334,8 @@ fn legend(out: &mut String, entries: &[(&str, &str)]) -> std::fmt::Result {
 }
 
 /// What a case of that name is, where this program still has it.
-fn about(cases: &[Case], name: &str) -> &'static str {
-    cases.iter().find(|case| case.name == name).map_or("", |case| case.about)
+fn about(mut cases: impl Iterator<Item = &'static Case>, name: &str) -> &'static str {
+    cases.find(|case| case.name == name).map_or("", |case| case.about)
 }
 
 fn middle(spread: Option<Spread>) -> f64 {

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Samples;
 use crate::figures::{Spread, float};
 use crate::forwarder::Memory;
-use crate::measure::{Background, CpuSample, GsoSample, LatencySample, LossFreeSample};
+use crate::measure::{Background, CpuSample, GsoSample, LatencySample, LossFreeSample, ThroughputSample};
 use crate::peers;
-use crate::traffic::{CPU_CASES, Case, LOSS_FREE_CASES};
+use crate::traffic::{CPU_CASES, Case, LOSS_FREE_CASES, STREAM_CASES};
 
 /// Of a peer or a case: known here in a run, only read in a kept one.
 pub(crate) type Name = Cow<'static, str>;
@@ -27,6 +27,9 @@ pub(crate) struct Summary {
     pub(super) cpu: Vec<CpuRow>,
     pub(super) latency: Vec<LatencyRow>,
     pub(super) loss_free: Vec<LossFreeRow>,
+    /// Older runs have none.
+    #[serde(default)]
+    pub(super) throughput: Vec<ThroughputRow>,
     pub(super) gso: Vec<GsoRow>,
     pub(super) idle: Vec<IdleRow>,
 }
@@ -78,6 +81,26 @@ pub(crate) struct LossFreeRow {
     pub(super) sender_limit_share: f64,
 }
 
+/// What gets through to a stream.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ThroughputRow {
+    pub(super) case: Name,
+    pub(super) peer: Name,
+    /// Frames that arrived a second, against the reference's in the same round.
+    pub(super) ratio: Option<Spread>,
+    /// Thousands of them.
+    pub(super) kpps: Option<Spread>,
+    /// Their bits, in thousands of millions.
+    pub(super) gbps: Option<Spread>,
+    /// Thousands of frames that were sent a second.
+    pub(super) sent_kpps: Option<Spread>,
+    /// Absent where there are no records.
+    pub(super) records_a_frame: Option<Spread>,
+    pub(super) forwarder_cores: Option<Spread>,
+    pub(super) lost_share: f64,
+}
+
 /// What became of GSO frames.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -106,8 +129,8 @@ pub(crate) struct IdleRow {
 impl Samples {
     pub(crate) fn summarize(&self) -> Summary {
         let forwarding = || peers::ALL.iter().filter(|peer| peer.forwards());
-        let cases =
-            CPU_CASES.iter().flat_map(|case| forwarding().filter_map(|peer| self.cpu_row(case, peer.name)));
+        let cases = CPU_CASES.iter().chain(STREAM_CASES);
+        let cases = cases.flat_map(|case| forwarding().filter_map(|peer| self.cpu_row(case, peer.name)));
         Summary {
             others_cores: Spread::of(self.backgrounds().map(|background| background.others_cores)),
             stolen_cores: Spread::of(self.backgrounds().map(|background| background.stolen_cores)),
@@ -120,6 +143,10 @@ impl Samples {
                 .iter()
                 .flat_map(|case| forwarding().filter_map(|peer| self.loss_free_row(case, peer.name)))
                 .collect(),
+            throughput: STREAM_CASES
+                .iter()
+                .flat_map(|case| forwarding().filter_map(|peer| self.throughput_row(case, peer.name)))
+                .collect(),
             gso: forwarding().filter_map(|peer| self.gso_row(peer.name)).collect(),
             latency: peers::ALL.iter().filter_map(|peer| self.latency_row(peer.name)).collect(),
             idle: forwarding().filter_map(|peer| self.idle_row(peer.name)).collect(),
@@ -130,9 +157,10 @@ impl Samples {
         let cpu = self.cpu.iter().map(|sample| &sample.background);
         let latency = self.latency.iter().map(|sample| &sample.background);
         let loss_free = self.loss_free.iter().map(|sample| &sample.background);
+        let throughput = self.throughput.iter().map(|sample| &sample.background);
         let gso = self.gso.iter().map(|sample| &sample.background);
         let idle = self.idle.iter().map(|sample| &sample.background);
-        cpu.chain(latency).chain(loss_free).chain(gso).chain(idle)
+        cpu.chain(latency).chain(loss_free).chain(throughput).chain(gso).chain(idle)
     }
 
     fn cpu_sample(&self, round: u32, case: &str, peer: &str) -> Option<&CpuSample> {
@@ -216,6 +244,35 @@ impl Samples {
             ratio: Spread::of(of_peer.iter().filter_map(ratio)),
             kpps: Spread::of(of_peer.iter().map(|sample| sample.rate / 1e3)),
             sender_limit_share: share(count(by_sender), count(of_peer.iter())),
+        })
+    }
+
+    fn throughput_row(&self, case: &Case, peer: &'static str) -> Option<ThroughputRow> {
+        let of_peer: Vec<&ThroughputSample> =
+            self.throughput.iter().filter(|sample| (sample.case, sample.peer) == (case.name, peer)).collect();
+        let spread = |value: &dyn Fn(&ThroughputSample) -> Option<f64>| {
+            Spread::of(of_peer.iter().filter_map(|sample| value(sample)))
+        };
+        let (lost, frames) = of_peer
+            .iter()
+            .fold((0, 0), |(lost, frames), sample| (lost + sample.lost, frames + sample.frames));
+        (!of_peer.is_empty()).then(|| ThroughputRow {
+            case: case.name.into(),
+            peer: peer.into(),
+            ratio: spread(&|sample| {
+                let reference = self.throughput.iter().find(|other| {
+                    (other.round, other.case, other.peer) == (sample.round, case.name, case.reference())
+                })?;
+                Some(sample.rate / reference.rate)
+            }),
+            kpps: spread(&|sample| Some(sample.rate / 1e3)),
+            gbps: spread(&|sample| Some(sample.bits_per_s / 1e9)),
+            sent_kpps: spread(&|sample| Some(sample.sent_rate / 1e3)),
+            records_a_frame: spread(&|sample| {
+                Some(float(sample.records?) / float(sample.frames.saturating_sub(sample.lost)))
+            }),
+            forwarder_cores: spread(&|sample| Some(sample.forwarder_cores)),
+            lost_share: share(lost, frames),
         })
     }
 
