@@ -29,16 +29,11 @@ async function relay(
   const [from, to] = [site.socket(`${name}-in`), site.socket(`${name}-out`)]
   const ferry = site.ferry(t, `--indev=unix:${from},server`, `--outdev=unix:${to},server`, ...flags, '--json')
   await ferry.ready()
-  let times = 0
-  const again = async () => {
-    times += 1
-    const peer = await StreamPeer.connect(t, from)
-    await ferry.until(() => eventsOf(ferry, 'input_back').length === times, `connection ${times}`)
-    return peer
-  }
+  const into = await StreamPeer.connect(t, from)
   const out = await StreamPeer.connect(t, to)
-  await ferry.until(() => eventsOf(ferry, 'output_back').length === 1, 'the output has its peer')
-  return { ferry, into: await again(), out, again }
+  const both = () => eventsOf(ferry, 'input_back').length + eventsOf(ferry, 'output_back').length === 2
+  await ferry.until(both, 'both ends have their peers')
+  return { ferry, into, out, again: () => StreamPeer.connect(t, from) }
 }
 
 /** Waits until this has come out, and nothing else. */
@@ -75,6 +70,7 @@ for (const announced of [false, true]) {
       const next = await again()
       next.write(frame(1))
       await comesOut(t, out, frame(0), frame(1))
+      await ferry.until(() => eventsOf(ferry, 'input_back').length === 2, 'its successor is told of')
       t.like(summaryOf(t, await ferry.stop()), { captured: 2, forwarded: 2, framing_errors: 1 })
       t.regex(ferry.stderr + ferry.stdout, new RegExp(`${length}`))
     })

@@ -362,7 +362,7 @@ for (const server of [true, false]) {
     // They may wait in the socket until the filter hears.
     await send(site, 'tapI', 2, 0, 1, 2)
     exactly(t, await received(site, 'tapB', 3), [[0, 2]], 2)
-    t.is(eventsOf(second.ferry, 'peer_revived').length, 1)
+    await second.ferry.until(() => eventsOf(second.ferry, 'peer_revived').length === 1, 'the cure is told of')
     t.like(summaryOf(t, await second.ferry.stop()), { captured: 3, forwarded: 3 })
   })
 }
