@@ -141,6 +141,18 @@ test('a tc filter with an eBPF program is a tc filter, and one at tcx is not', t
   t.regex(of('tcx').message, /^tcx program 7 /)
 })
 
+test('a name is never answered with itself', t => {
+  const process = { netdevs: [{ id: 'hn0', type: 'tap', queues: 1, vhost: false }] }
+  const { fix } = only({
+    input: missing('in_netdev', 'hn0', {
+      problem: new TapferryError('NETDEV_ID_UNKNOWN', "in_netdev 'hn0' not found: nowhere"),
+    }),
+    vms: [vm(7, process)],
+    monitor: monitor('/run/vm.qmp', { vm: { pid: 7, name: 'qemu', frozen: false } }),
+  })
+  t.is(fix, undefined)
+})
+
 test('a name is never answered with the other end, and several like it are all told', t => {
   const typed = (given: string, ...names: string[]) => {
     const interfaces = ['tapA', ...names].map(name => netdev(name))

@@ -5,7 +5,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import { findBothEnds, parseMonitorAddress } from '../../ts/monitor/index.ts'
+import { findBothEnds } from '../../ts/host/listeners.ts'
+import { parseMonitorAddress } from '../../ts/monitor/index.ts'
 import { QmpSimulator } from '../../ts/monitor/simulator.ts'
 import { Lab, labTest, orSkip } from '../support/lab.ts'
 import { Vm } from '../support/vm.ts'
@@ -149,7 +150,7 @@ vmTest('the VM is frozen', async (t, lab) => {
   await twoTaps(lab)
   const vm = await startVm(t, lab)
   const [address = ''] = vm.monitors
-  const { pid = 0 } = (await findBothEnds(parseMonitorAddress(address))).vm ?? {}
+  const { pid = 0 } = (await findBothEnds(parseMonitorAddress(address))).server ?? {}
   const { fix } = await findsAndMends(t, lab, {
     ...{ code: 'MONITOR_FROZEN', severity: 'error', status: 4 },
     message: /the process behind the monitor .* is stopped: qemu-system-x86, pid \d+, state T/,

@@ -3,7 +3,7 @@
  *
  *     request.ts   what a run would be asked to do
  *     facts.ts     what there is, and how it is put together
- *     gather/      each part of it: this process and its host, the monitor, both ends, VMs, other tapferrys
+ *     gather/      each part of it: this process and its host, the monitor, both ends, streams, VMs, other tapferrys
  *     checks/      facts -> findings, one subject a file, pure
  *     vms.ts       which VMs an end is of
  *     finding.ts   what a finding is
@@ -18,12 +18,16 @@ import type { Netns } from '../host/namespaces.ts'
 import type { ProcessState } from '../host/processes.ts'
 import { loadBinding } from '../native.ts'
 import type { NetdevRole, ResolvedNetdev } from '../netdev/index.ts'
+import type { StreamPlan } from '../run/ends.ts'
 import type { Manager, VmProcess } from '../vm/discover.ts'
+import type { Mismatch } from '../vm/headers.ts'
+import type { StreamRole } from '../vm/other-end.ts'
 import type { VmTap } from '../vm/taps.ts'
 import { lookAt } from './gather/ends.ts'
 import { type Ferry, findFerries } from './gather/ferries.ts'
 import { kernel, memoryAvailable, ownProcess } from './gather/host.ts'
 import { askMonitor } from './gather/monitor.ts'
+import { lookAtStreams } from './gather/streams.ts'
 import { findVmsWithTaps, withFreeMonitors } from './gather/vms.ts'
 import type { Request } from './request.ts'
 
@@ -37,6 +41,7 @@ export interface Facts {
   readonly monitor: MonitorFacts | undefined
   readonly input: End | undefined
   readonly output: End | undefined
+  readonly streams: readonly StreamEnd[]
   readonly vms: readonly Vm[]
   readonly ferries: readonly Ferry[]
 }
@@ -108,6 +113,39 @@ export interface End {
   readonly capturers: readonly ProcessState[]
 }
 
+/** An end that is a stream. */
+export interface StreamEnd {
+  readonly role: StreamRole
+  readonly plan: StreamPlan
+  /** Of a unix socket. */
+  readonly file: SocketFile | undefined
+  /** Whether somebody listens there; undefined for another host, and for a descriptor. */
+  readonly listening: boolean | undefined
+  /** Who that is, where it can be told. */
+  readonly server: ProcessState | undefined
+  /** Who is connected to it. */
+  readonly clients: readonly ProcessState[]
+  /** The one of all of them that is a tapferry. */
+  readonly ferry: number | undefined
+  readonly opposite: Opposite
+}
+
+export interface SocketFile {
+  readonly kind: 'none' | 'socket' | 'other'
+  /** To this user, as is what follows. */
+  readonly writable: boolean
+  readonly directory: 'missing' | 'closed' | 'writable'
+  /** The directories on the way to it, from the first that may not be searched; else none. */
+  readonly closedDirectories: readonly string[]
+}
+
+/** The filters at the other end, in the VM of the monitor, that are not as they should be. */
+export interface Opposite {
+  /** Their ids. */
+  readonly deaf: readonly string[]
+  readonly mismatches: readonly Mismatch[]
+}
+
 export async function gatherFacts(request: Request): Promise<Facts> {
   const vms = await findVmsWithTaps()
   const { facts: monitor, connection } = await askMonitor(request.monitor)
@@ -124,6 +162,7 @@ export async function gatherFacts(request: Request): Promise<Facts> {
       monitor,
       input,
       output,
+      streams: await lookAtStreams(request, connection),
       vms: await withFreeMonitors(vms, monitor, [input, output]),
       ferries: await findFerries([input, output].flatMap(end => end?.network ?? [])),
     }

@@ -1,18 +1,11 @@
-/** The options of `tapferry doctor`: those of `run` that say what is to be done, and what to show of it. */
+/** The options of `tapferry doctor`: those of the run to come, and what to show of it. */
 
 import { flag, type OptionValues } from '../options/option.ts'
-import { colorOption, jsonOption, netdevOptions, OUTPUT } from '../options/shared.ts'
-import { runOptions } from '../run/options.ts'
+import { colorOption, jsonOption, OUTPUT } from '../options/shared.ts'
+import { jobOptions } from '../run/options.ts'
 
 export const doctorOptions = {
-  ...netdevOptions,
-  queue: runOptions.queue,
-  qmp: runOptions.qmp,
-  status: runOptions.status,
-  enableWhenStopped: runOptions.enableWhenStopped,
-  onlyWhenStopped: runOptions.onlyWhenStopped,
-  latency: runOptions.latency,
-  mark: runOptions.mark,
+  ...jobOptions,
   strict: flag({
     flags: '--strict',
     group: OUTPUT,

@@ -9,7 +9,6 @@
  *     session.ts    one connection and the run state on it
  *     monitor.ts    session after session; what the rest of tapferry uses
  *     backoff.ts    the pauses between sessions
- *     listener.ts   which process is behind an address, asked after a time-out
  *     failures.ts   what can go wrong, in words
  *     simulator.ts  a VM's monitor without a VM, for tests and the demo; never imported from here
  *
@@ -18,5 +17,4 @@
 
 export { formatMonitorAddress, type MonitorAddress, parseMonitorAddress } from './address.ts'
 export { QmpError } from './failures.ts'
-export { findBothEnds } from './listener.ts'
 export { Monitor, type MonitorEvent, type MonitorOptions } from './monitor.ts'

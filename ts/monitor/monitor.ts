@@ -11,13 +11,13 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { TapferryError } from '../errors.ts'
+import { findListener } from '../host/listeners.ts'
 import type { ProcessState } from '../host/processes.ts'
 import { formatMonitorAddress, type MonitorAddress, parseMonitorAddress } from './address.ts'
 import { Backoff, SETTLED_MS } from './backoff.ts'
 import type { QmpEvent } from './client.ts'
 import { isLocalPeer } from './dial.ts'
 import { frozen, hungUp, lost, mayPass, NoAnswer, silent } from './failures.ts'
-import { findListener } from './listener.ts'
 import { UNKNOWN_RUN_STATE } from './run-state.ts'
 import { Session } from './session.ts'
 

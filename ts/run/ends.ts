@@ -2,7 +2,7 @@
 
 import { usageError } from '../options/values.ts'
 import { formatStreamAddress, isLoopback, type StreamAddress, type StreamEnd } from '../stream/address.ts'
-import type { RunOptions } from './options.ts'
+import type { JobOptions } from './options.ts'
 
 export interface NetdevEnd {
   kind: 'netdev'
@@ -25,7 +25,7 @@ export type PlannedEnd = NetdevEnd | StreamPlan
 
 const EXAMPLE = 'for example: tapferry run --in-netdev tapA --out-netdev tapB'
 
-export function planInput(options: RunOptions): PlannedEnd {
+export function planInput(options: JobOptions): PlannedEnd {
   const { inNetdev, indev, netns } = options
   if (inNetdev !== undefined && indev !== undefined) {
     throw usageError(
@@ -41,7 +41,7 @@ export function planInput(options: RunOptions): PlannedEnd {
   return planStream(indev, '--indev', options)
 }
 
-export function planOutput(options: RunOptions): PlannedEnd {
+export function planOutput(options: JobOptions): PlannedEnd {
   const { outNetdev, outdev, netns, outNetns } = options
   if (outNetdev !== undefined && outdev !== undefined) {
     throw usageError(
@@ -73,7 +73,7 @@ export function writtenHeaderLength(input: PlannedEnd, output: StreamPlan): numb
 }
 
 /** What only both ends together can tell. */
-export function checkEnds(input: PlannedEnd, output: PlannedEnd, options: RunOptions): void {
+export function checkEnds(input: PlannedEnd, output: PlannedEnd, options: JobOptions): void {
   const streams = [input, output].filter(end => end.kind === 'stream')
   if (streams.length === 0) refuseStreamOptions(options)
   if (streams.length === 2 && options.netns !== undefined) {
@@ -96,7 +96,7 @@ export function checkEnds(input: PlannedEnd, output: PlannedEnd, options: RunOpt
 function planStream(
   { address, server, vnetHdrSupport, vnetHdrLength }: StreamEnd,
   flag: string,
-  options: RunOptions,
+  options: JobOptions,
 ): StreamPlan {
   if (server && address.kind === 'tcp' && !isLoopback(address.host) && !options.insecure) {
     throw usageError(
@@ -114,7 +114,7 @@ function planStream(
 }
 
 /** A stream has no directions and is not captured from. */
-function refuseCaptureOptions({ queue, latency }: RunOptions): void {
+function refuseCaptureOptions({ queue, latency }: JobOptions): void {
   if (queue !== undefined) {
     throw usageError(
       '--queue is for --in-netdev: a stream carries what its sender chose',
@@ -126,7 +126,7 @@ function refuseCaptureOptions({ queue, latency }: RunOptions): void {
   }
 }
 
-function refuseOutdevOptions({ offloads }: RunOptions): void {
+function refuseOutdevOptions({ offloads }: JobOptions): void {
   if (offloads === undefined) return
   throw usageError(
     '--offloads needs --outdev: an interface is given what it can take',
@@ -135,7 +135,7 @@ function refuseOutdevOptions({ offloads }: RunOptions): void {
 }
 
 /** What has no effect between two interfaces. */
-function refuseStreamOptions(options: RunOptions): void {
+function refuseStreamOptions(options: JobOptions): void {
   const { vnetHdrSupport, vnetHdrLen, insecure, hold, buffer, bufferFrames, drop } = options
   const given = (candidates: Record<string, unknown>): string | undefined =>
     Object.entries(candidates).find(([, value]) => value !== undefined)?.[0]

@@ -26,7 +26,8 @@ const GATE = 'Gate'
 const FRAMES = 'Frames'
 const END = 'Start and end'
 
-export const runOptions = {
+/** What is to be done, without what is told of it. */
+export const jobOptions = {
   ...netdevOptions,
   queue: option({
     flags: '--queue',
@@ -144,6 +145,10 @@ export const runOptions = {
     help: ['End after forwarding N frames.'],
     parse: integer(1, Number.MAX_SAFE_INTEGER, 'a whole number above 0'),
   }),
+}
+
+export const runOptions = {
+  ...jobOptions,
   dryRun: flag({
     flags: '--dry-run',
     group: END,
@@ -175,4 +180,5 @@ export const runOptions = {
   }),
 }
 
+export type JobOptions = OptionValues<typeof jobOptions>
 export type RunOptions = OptionValues<typeof runOptions>

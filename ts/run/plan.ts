@@ -6,7 +6,7 @@ import type { Latency, Queue, WhenStopped } from '../binding.ts'
 import { usageError } from '../options/values.ts'
 import { DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_FRAMES, type Hold } from './buffer-options.ts'
 import { checkEnds, type PlannedEnd, planInput, planOutput } from './ends.ts'
-import { DEFAULT_MARK, DEFAULT_PRE_ROLL_MS, type RunOptions } from './options.ts'
+import { DEFAULT_MARK, DEFAULT_PRE_ROLL_MS, type JobOptions, type RunOptions } from './options.ts'
 
 /** Bounds the memory of the pre-roll, whatever the frame rate. */
 const PRE_ROLL_BYTES = 16 * 1024 * 1024
@@ -37,10 +37,21 @@ export interface RunPlan {
   statsIntervalMs: number
 }
 
-/** The gate's rule for a stopped VM. Throws usage errors. */
-export function planWhenStopped(
-  options: Pick<RunOptions, 'onlyWhenStopped' | 'enableWhenStopped' | 'qmp'>,
-): WhenStopped {
+/** The gate's rule for a stopped VM; what shall be kept until the VM runs must pass it before. Throws usage errors. */
+export function planWhenStopped(options: JobOptions): WhenStopped {
+  if (options.hold === 'until-running' && options.qmp === undefined) {
+    throw usageError(
+      '--hold=until-running needs --qmp: without a monitor the VM counts as running and nothing is held',
+      "add the VM's monitor, for example: --qmp /run/vm.qmp",
+    )
+  }
+  if (options.hold === 'until-running' && !options.onlyWhenStopped) {
+    if (options.enableWhenStopped !== false) return 'on'
+    throw usageError(
+      '--hold=until-running and --enable-when-stopped=off contradict each other: no frame would ever be held',
+      'leave one of them out',
+    )
+  }
   if (!options.onlyWhenStopped) return options.enableWhenStopped ? 'on' : 'off'
   if (options.enableWhenStopped === false) {
     throw usageError(
@@ -57,29 +68,11 @@ export function planWhenStopped(
   return 'only'
 }
 
-/** The same with a hold: what shall be kept until the VM runs must pass the gate before. */
-function planWhenHeld(options: RunOptions): WhenStopped {
-  if (options.hold !== 'until-running' || options.onlyWhenStopped) return planWhenStopped(options)
-  if (options.enableWhenStopped === false) {
-    throw usageError(
-      '--hold=until-running and --enable-when-stopped=off contradict each other: no frame would ever be held',
-      'leave one of them out',
-    )
-  }
-  return 'on'
-}
-
 /** Checks what only the options together can tell, and fills in the defaults. Throws usage errors. */
 export function planRun(options: RunOptions): RunPlan {
   const input = planInput(options)
   const output = planOutput(options)
   checkEnds(input, output, options)
-  if (options.hold === 'until-running' && options.qmp === undefined) {
-    throw usageError(
-      '--hold=until-running needs --qmp: without a monitor the VM counts as running and nothing is held',
-      "add the VM's monitor, for example: --qmp /run/vm.qmp",
-    )
-  }
   if (options.quiet && options.verbose) {
     throw usageError('--quiet and --verbose contradict each other', 'leave one of them out')
   }
@@ -91,7 +84,7 @@ export function planRun(options: RunOptions): RunPlan {
     completeOffloads: options.offloads === 'complete',
     monitor: options.qmp,
     status: options.status ?? true,
-    whenStopped: planWhenHeld(options),
+    whenStopped: planWhenStopped(options),
     preRollMs: options.preRoll ?? DEFAULT_PRE_ROLL_MS,
     preRollBytes: PRE_ROLL_BYTES,
     hold: options.hold,

@@ -94,6 +94,16 @@ export function formatStreamAddress(address: StreamAddress): string {
   }
 }
 
+/** An end in full, as `--indev` and `--outdev` take it. */
+export function formatStreamEnd({ address, server, vnetHdrSupport, vnetHdrLength }: StreamEnd): string {
+  return [
+    formatStreamAddress(address).replaceAll(',', ',,'),
+    ...(server ? ['server'] : []),
+    ...(vnetHdrSupport === undefined ? [] : [`vnet-hdr-support=${vnetHdrSupport ? 'on' : 'off'}`]),
+    ...(vnetHdrLength === undefined ? [] : [`vnet-hdr-len=${vnetHdrLength}`]),
+  ].join(',')
+}
+
 /** Whether only this host can reach a listener at this address; a name but `localhost` may lead anywhere. */
 export function isLoopback(host: string): boolean {
   return (isIPv4(host) && host.startsWith('127.')) || host === '::1' || host.toLowerCase() === 'localhost'

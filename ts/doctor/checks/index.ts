@@ -9,11 +9,13 @@ import { checkLoops } from './loops.ts'
 import { checkMonitor } from './monitor.ts'
 import { checkOffloads } from './offloads.ts'
 import { checkPrivileges } from './privileges.ts'
+import { checkStreams } from './streams.ts'
 
 const CHECKS: readonly ((facts: Facts) => Finding[])[] = [
   checkPrivileges,
   checkMonitor,
   checkInterfaces,
+  checkStreams,
   checkOffloads,
   checkLoops,
   checkCapture,

@@ -2,10 +2,11 @@
 
 import type { HostInterface } from '../../binding.ts'
 import { ExitStatus } from '../../errors.ts'
-import type { Capability, End, Facts, OwnProcess } from '../facts.ts'
+import type { End, Facts, OwnProcess } from '../facts.ts'
 import { type Details, error, type Finding, ok, warning } from '../finding.ts'
 import { at } from '../shell.ts'
 import { explainMissing } from './missing.ts'
+import { seesOthers } from './privileges.ts'
 
 /** What `ip link` and QEMU's scripts give a TAP; a burst of fewer frames is what a queue is for. */
 const USUAL_QUEUE_LENGTH = 1000
@@ -15,9 +16,6 @@ const SHORT_QUEUE_LENGTH = 100
 const PLAIN_QDISCS: ReadonlySet<string> = new Set([
   ...['noqueue', 'pfifo_fast', 'pfifo', 'bfifo', 'fq_codel', 'fq', 'mq', 'cake', 'sfq', 'noop', ''],
 ])
-
-/** With both, the descriptors of other users' processes can be seen. */
-const SIGHT: readonly Capability[] = ['dac_read_search', 'sys_ptrace']
 
 export function checkInterfaces(facts: Facts): Finding[] {
   return [facts.input, facts.output].flatMap(end => (end === undefined ? [] : checkEnd(end, facts)))
@@ -67,10 +65,7 @@ function checkLink(end: End, netdev: HostInterface, process: OwnProcess): Findin
     ),
   ]
   if (netdev.tun !== undefined && !end.held) {
-    const sight =
-      process.uid === 0 || SIGHT.every(capability => process.capabilities.has(capability))
-        ? ''
-        : ' that this user can see'
+    const sight = seesOthers(process) ? '' : ' that this user can see'
     return refuse(`no VM${sight} holds this TAP open`, { note: 'start the VM that it belongs to' })
   }
   if (netdev.tun !== undefined) {

@@ -14,8 +14,17 @@ const PURPOSES: readonly (readonly [capability: Capability, purpose: string])[] 
   ['sys_admin', 'other network namespaces'],
 ]
 
+/** With both, the descriptors of other users' processes can be seen. */
+const SIGHT: readonly Capability[] = ['dac_read_search', 'sys_ptrace']
+
+export function seesOthers({ uid, capabilities: held }: OwnProcess): boolean {
+  return uid === 0 || SIGHT.every(capability => held.has(capability))
+}
+
 export function checkPrivileges(facts: Facts): Finding[] {
-  const { process } = facts
+  const { process, request } = facts
+  // Between streams nothing is captured or injected.
+  if (request.indev !== undefined && request.outdev !== undefined) return capabilities(process)
   const denied = (what: string) => process.probes.find(probe => probe.what === what && !probe.allowed)
   const findings: Finding[] = []
   const socket = denied('packet_socket')
@@ -44,7 +53,7 @@ export function checkPrivileges(facts: Facts): Finding[] {
       ),
     )
   }
-  if (denied('receive_buffer') !== undefined) {
+  if (denied('receive_buffer') !== undefined && request.latency !== undefined) {
     findings.push(
       info(
         'RECEIVE_BUFFER_LIMITED',
@@ -56,7 +65,7 @@ export function checkPrivileges(facts: Facts): Finding[] {
     )
   }
   const ring = denied('ring')
-  if (ring !== undefined && facts.request.latency === 'balanced') {
+  if (ring !== undefined && request.latency === 'balanced') {
     findings.push(
       warning(
         'RING_DENIED',

@@ -1,9 +1,9 @@
 /** The monitor that was given: whether it answers, whose it is, and who is connected. */
 
-import { access, constants } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
 import { TapferryError } from '../../errors.ts'
-import { findBothEnds, Monitor, parseMonitorAddress } from '../../monitor/index.ts'
+import { closedDirectories } from '../../host/files.ts'
+import { findBothEnds } from '../../host/listeners.ts'
+import { Monitor, parseMonitorAddress } from '../../monitor/index.ts'
 import { managerOf } from '../../vm/discover.ts'
 import type { MonitorFacts } from '../facts.ts'
 import { isFerry } from './ferries.ts'
@@ -17,7 +17,7 @@ export async function askMonitor(
 ): Promise<{ facts: MonitorFacts | undefined; connection: Monitor | undefined }> {
   if (address === undefined) return { facts: undefined, connection: undefined }
   const parsed = parseMonitorAddress(address)
-  const { vm, clients } = await findBothEnds(parsed)
+  const { server: vm, clients } = await findBothEnds(parsed)
   const ferries = await Promise.all(clients.map(async ({ pid }) => ((await isFerry(pid)) ? [pid] : [])))
   const rest = {
     ...{ address, manager: managerOf(address), vm, clients, ferry: ferries.flat()[0] },
@@ -37,20 +37,4 @@ export async function askMonitor(
       connection: undefined,
     }
   }
-}
-
-/** Behind the first closed one, nothing can be told of the others. */
-async function closedDirectories(path: string): Promise<string[]> {
-  const directories: string[] = []
-  for (let directory = dirname(resolve(path)); ; directory = dirname(directory)) {
-    directories.unshift(directory)
-    if (directory === '/') break
-  }
-  const searchable = (directory: string): Promise<boolean> =>
-    access(directory, constants.X_OK).then(
-      () => true,
-      () => false,
-    )
-  while (directories[0] !== undefined && (await searchable(directories[0]))) directories.shift()
-  return directories
 }

@@ -1,22 +1,24 @@
 /**
- * The processes at both ends of a monitor's address, if they are on this host.
+ * Whether somebody listens at an address, and the processes at both ends of it, if they are on this host.
  *
  * Read from /proc (proc(5)): the sockets' inodes from net/unix or net/tcp, then the processes that have them among
  * their descriptors. Sockets are listed in the network namespace in which they were made, although the path of a
  * unix socket leads anywhere; and a path is the one it was bound by, in the directory and the file system of its
  * process. So the namespaces of all processes are looked through, this one's first, and a path is compared by the
- * file that it leads to. That is slow, and done only after a time-out, once to find a VM's TAPs, and by doctor.
+ * file that it leads to. That is slow, and done only after a time-out, once to find a VM's process, and by doctor.
  *
  * What may not be read (another user's process, without privilege) is simply not found.
  */
 
 import { lookup } from 'node:dns/promises'
 import { readFile } from 'node:fs/promises'
+import { BlockList, isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { basename, resolve } from 'node:path'
 import type { UnixPeer } from '../binding.ts'
-import { sameFile } from '../host/files.ts'
-import { netnsIdOfProcess } from '../host/namespaces.ts'
+import { loadBinding } from '../native.ts'
+import { sameFile } from './files.ts'
+import { netnsIdOfProcess } from './namespaces.ts'
 import {
   descriptorsOf,
   firstHolder,
@@ -26,40 +28,89 @@ import {
   socketHolders,
   socketInode,
   workingDirectoryOf,
-} from '../host/processes.ts'
-import { loadBinding } from '../native.ts'
-import type { MonitorAddress } from './address.ts'
+} from './processes.ts'
+
+export type ListenAddress =
+  | { readonly kind: 'unix'; readonly path: string }
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
 
 /** How many processes of a namespace are tried to get there. */
 const WAYS_IN = 4
 
+/** TCP_LISTEN (net/tcp_states.h), as net/tcp writes it. */
+const LISTENING = '0A'
+
 /** Through which process's /proc the sockets of a network namespace are seen. */
 type View = number | 'self'
 
-/** The VM's listening socket. */
+/** A listening socket. */
 interface Listener {
   readonly pid: number
   /** A unix socket's, as it was bound. */
   readonly name?: string
 }
 
-/** Who listens there: the VM. */
-export async function findListener(address: MonitorAddress): Promise<ProcessState | undefined> {
+/** Who listens there. */
+export async function findListener(address: ListenAddress): Promise<ProcessState | undefined> {
   const listener = await locate(address, await networkViews())
   return listener === undefined ? undefined : processState(listener.pid)
 }
 
-/** The VM, and who is connected to it or waits for that. This process is not told. */
+/** Who listens there, and who is connected to it or waits for that. This process is not told. */
 export async function findBothEnds(
-  address: MonitorAddress,
-): Promise<{ vm: ProcessState | undefined; clients: ProcessState[] }> {
+  address: ListenAddress,
+): Promise<{ server: ProcessState | undefined; clients: ProcessState[] }> {
   const views = await networkViews()
   const listener = await locate(address, views)
-  if (listener === undefined) return { vm: undefined, clients: [] }
+  if (listener === undefined) return { server: undefined, clients: [] }
   const ends =
     address.kind === 'unix' ? await unixClients(listener, views) : await tcpClients(listener, address.port)
   const clients = (await socketHolders(ends)).filter(({ pid }) => pid !== process.pid)
-  return { vm: await processState(listener.pid), clients }
+  return { server: await processState(listener.pid), clients }
+}
+
+/**
+ * Whether somebody listens there, in this network namespace and whoever it is; undefined for another host. Nobody is
+ * connected to: that would take the place of a client.
+ */
+export async function isListenedOn(address: ListenAddress): Promise<boolean | undefined> {
+  if (address.kind === 'unix') {
+    const names = (await linesOf('/proc/self/net/unix')).flatMap(line => listeningName(line)?.name ?? [])
+    const same = names.map(async name => name === address.path || (await sameFile(name, address.path)))
+    return (await Promise.all(same)).includes(true)
+  }
+  const { host, port } = address
+  if (host !== '' && !(await isOfThisHost(host))) return undefined
+  const listening = (await tcpRows()).filter(
+    ({ local, state }) => local.endsWith(hex(port)) && state === LISTENING,
+  )
+  const ours = isAnyAddress(host) ? undefined : await addressesOf(host)
+  return listening.some(({ local }) => {
+    const theirs = readAddress(local)
+    return (
+      ours === undefined || isAnyAddress(theirs) || ours.check(theirs, isIP(theirs) === 6 ? 'ipv6' : 'ipv4')
+    )
+  })
+}
+
+function isAnyAddress(host: string): boolean {
+  return ['', '0.0.0.0', '::'].includes(host)
+}
+
+async function addressesOf(host: string): Promise<BlockList> {
+  const list = new BlockList()
+  for (const { address, family } of await lookup(host, { all: true }).catch(() => [])) {
+    list.addAddress(address, family === 6 ? 'ipv6' : 'ipv4')
+  }
+  return list
+}
+
+/** `0100007F:0FA0` of net/tcp and its like of net/tcp6: words of 32 bits, in the host's order, which is the little one. */
+function readAddress(local: string): string {
+  const bytes = Buffer.from(local.slice(0, local.indexOf(':')), 'hex').swap32()
+  if (bytes.length === 4) return [...bytes].join('.')
+  const groups = Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(2 * index).toString(16))
+  return groups.every(group => group === '0') ? '::' : groups.join(':')
 }
 
 /** The processes of each network namespace, those of this one first. */
@@ -72,7 +123,7 @@ async function networkViews(): Promise<View[][]> {
   return [...views.values()]
 }
 
-async function locate(address: MonitorAddress, views: readonly View[][]): Promise<Listener | undefined> {
+async function locate(address: ListenAddress, views: readonly View[][]): Promise<Listener | undefined> {
   if (address.kind === 'tcp') return tcpListener(address.host, address.port)
   const found = await Promise.all(
     views.map(([view]) => (view === undefined ? [] : unixListeners(view, address.path))),
@@ -82,13 +133,18 @@ async function locate(address: MonitorAddress, views: readonly View[][]): Promis
   return more.some(({ pid }) => pid !== listener?.pid) ? undefined : listener
 }
 
-/** net/unix: Num RefCount Protocol Flags Type St Inode Path; the flag is __SO_ACCEPTCON (linux/net.h). */
+/** A line of net/unix: Num RefCount Protocol Flags Type St Inode Path; the flag is __SO_ACCEPTCON (linux/net.h). */
+function listeningName(line: string): { inode: string; name: string } | undefined {
+  const row = /^\S+ \S+ \S+ 00010000 \S+ \S+ +(?<inode>\d+) (?<name>.+)$/.exec(line)?.groups
+  const { inode = '', name = '' } = row ?? {}
+  return row === undefined ? undefined : { inode, name }
+}
+
 async function unixListeners(view: View, path: string): Promise<Listener[]> {
   const listeners: Listener[] = []
   for (const line of await linesOf(`/proc/${view}/net/unix`)) {
-    const row = /^\S+ \S+ \S+ 00010000 \S+ \S+ +(?<inode>\d+) (?<name>.+)$/.exec(line)?.groups
-    const { inode = '', name = '' } = row ?? {}
-    if (row === undefined || basename(name) !== basename(path)) continue
+    const { inode = '', name = '' } = listeningName(line) ?? {}
+    if (name === '' || basename(name) !== basename(path)) continue
     const pid = await firstHolder(new Set([inode]))
     if (pid !== undefined && (await leadsTo(pid, name, path))) listeners.push({ pid, name })
   }
@@ -102,8 +158,8 @@ async function leadsTo(pid: number, name: string, path: string): Promise<boolean
 }
 
 /**
- * The other ends of the VM's connections, by their inodes. net/unix does not tell who is connected with whom;
- * sock_diag(7) does, and lists the VM's end of a connection in the namespace of its client.
+ * The other ends of a server's connections, by their inodes. net/unix does not tell who is connected with whom;
+ * sock_diag(7) does, and lists the server's end of a connection in the namespace of its client.
  */
 async function unixClients({ pid, name }: Listener, views: readonly View[][]): Promise<Set<string>> {
   const held = new Set((await descriptorsOf(pid)).map(socketInode))
@@ -126,7 +182,7 @@ async function unixPeers(views: readonly View[]): Promise<UnixPeer[]> {
   return []
 }
 
-/** net/tcp, net/tcp6: sl local_address rem_address st ... inode; 0A is TCP_LISTEN (net/tcp_states.h). */
+/** net/tcp, net/tcp6: sl local_address rem_address st ... inode. */
 async function tcpRows(): Promise<{ local: string; remote: string; state: string; inode: string }[]> {
   const lines = (await Promise.all(['tcp', 'tcp6'].map(file => linesOf(`/proc/self/net/${file}`)))).flat()
   return lines.map(line => {
@@ -139,18 +195,18 @@ async function tcpRows(): Promise<{ local: string; remote: string; state: string
 async function tcpListener(host: string, port: number): Promise<Listener | undefined> {
   if (!(await isOfThisHost(host))) return undefined
   const listening = (await tcpRows()).filter(
-    ({ local, state }) => local.endsWith(hex(port)) && state === '0A',
+    ({ local, state }) => local.endsWith(hex(port)) && state === LISTENING,
   )
   const pid = await firstHolder(new Set(listening.map(({ inode }) => inode)))
   return pid === undefined ? undefined : { pid }
 }
 
-/** The other ends of the VM's own connections, where they are in this namespace, too. */
+/** The other ends of a server's own connections, where they are in this namespace, too. */
 async function tcpClients({ pid }: Listener, port: number): Promise<Set<string>> {
   const held = new Set((await descriptorsOf(pid)).map(socketInode))
   const rows = await tcpRows()
   const served = rows.filter(
-    ({ local, state, inode }) => local.endsWith(hex(port)) && state !== '0A' && held.has(inode),
+    ({ local, state, inode }) => local.endsWith(hex(port)) && state !== LISTENING && held.has(inode),
   )
   const mirrored = rows.filter(row =>
     served.some(({ local, remote }) => row.local === remote && row.remote === local),
