@@ -50,7 +50,7 @@ struct Pass {
 }
 
 impl Bench<'_> {
-    /// Both figures of one peer. Sender, reader and the guest behind the input are one thread.
+    /// Both figures of one peer. Sender and reader are one thread, and the guest behind the input with them.
     pub(crate) fn throughput(
         &self,
         round: u32,
@@ -109,7 +109,8 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Sends for that long, and waits for what is still under way.
+    /// Sends for that long, and waits for what is still under way. Where frames are sent as fast as they can be, the
+    /// guest behind the input reads nothing meanwhile: its share of the core is the sender's.
     fn pass(&mut self, rate: Rate, duration: Duration) -> Result<Pass> {
         let Self { streams, peer, case, forwarder, host, reader } = self;
         if let Some(reader) = reader {
@@ -118,11 +119,12 @@ impl Line<'_> {
         // Twice what is sent between two looks: the reader is no bottleneck, and the sender has its turn while a peer
         // goes on writing.
         let enough = 2 * u64::from(case.burst) * case.frame_bytes();
+        let guest_reads = rate != Rate::Unlimited && !peer.takes_tap();
         let span = Span::begin(forwarder)?;
         let start = monotonic();
         let (mut bytes, mut last) = (0, start);
         let mut look = || {
-            if !peer.takes_tap() {
+            if guest_reads {
                 streams.empty_tap()?;
             }
             let Some(reader) = reader else { return Ok((0, last)) };
