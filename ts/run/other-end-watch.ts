@@ -62,6 +62,7 @@ export class OtherEndWatch {
   /** Looks come one after the other. */
   #last: Promise<unknown> = Promise.resolve()
   #peerHasLeft = false
+  #peerIsBack = false
   #advised = false
   /** What was warned of: filters whose cure failed, and settings that differ. Told once. */
   readonly #told = new Set<string>()
@@ -97,26 +98,30 @@ export class OtherEndWatch {
     const side = this.#role === 'outdev' ? 'output' : 'input'
     const [left, back] = [type === `${side}_missing`, type === `${side}_back`]
     if (left) this.#peerHasLeft = true
+    if (left || back) this.#peerIsBack = back && this.#peerHasLeft
     // Also when it leaves: what is deaf may be cured before the peer is back.
     if (left || back) this.check()
-    if (!back || this.#role === 'indev' || this.#questions !== undefined) return
-    if (!this.#peerHasLeft || this.#advised) return
-    this.#advised = true
-    this.#printer.notice(`${this.#own.stream}: ${ADVICE}`)
+    if (back && this.#questions === undefined) this.#advise()
   }
 
-  close(): void {
+  /** Resolves when nothing is under way in the VM. */
+  async close(): Promise<void> {
     this.#closing.abort()
     this.#looks.abort()
+    await this.#questions?.cure?.close()
   }
 
   async #lookRepeatedly(questions: Questions, signal: AbortSignal): Promise<void> {
     try {
+      let isFound = false
       for (const pause of LOOKS_MS) {
         await sleep(pause, undefined, { signal })
-        const revivals = await this.#look(questions)
+        const { filters, revivals } = await this.#look(questions)
+        isFound ||= filters > 0
         if (revivals.some(({ failure }) => failure !== undefined)) return
       }
+      // The monitor may be that of another VM.
+      if (!isFound) this.#advise()
     } catch (error) {
       if (signal.aborted) return
       // A lost monitor is told elsewhere, and looked at again when it is there.
@@ -126,7 +131,7 @@ export class OtherEndWatch {
     }
   }
 
-  async #look({ monitor, otherEnd, cure }: Questions): Promise<Revival[]> {
+  async #look({ monitor, otherEnd, cure }: Questions): Promise<{ filters: number; revivals: Revival[] }> {
     const filters = await otherEnd.filters()
     const revivals = (await cure?.revive(filters)) ?? []
     for (const revival of revivals) this.#tellRevival(revival)
@@ -134,7 +139,14 @@ export class OtherEndWatch {
       const mismatch = await compareHeaders(monitor, filter, this.#own)
       if (mismatch !== undefined) this.#tellMismatch(mismatch)
     }
-    return revivals
+    return { filters: filters.length, revivals }
+  }
+
+  /** A peer of outdev has left and is back, and nobody could look whether it hears. */
+  #advise(): void {
+    if (this.#role === 'indev' || !this.#peerIsBack || this.#advised) return
+    this.#advised = true
+    this.#printer.notice(`${this.#own.stream}: ${ADVICE}`)
   }
 
   #tellRevival({ filter, chardev, netdev, failure }: Revival): void {

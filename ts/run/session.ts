@@ -209,7 +209,7 @@ class Run {
     // An end that comes at once is told after the beginning.
     await this.#announcing
     for (const timer of this.#timers) clearTimeout(timer)
-    for (const watch of this.#watches) watch.close()
+    await Promise.all(this.#watches.map(watch => watch.close()))
     const redirector = this.#redirector
     const [statistics] = await Promise.all([redirector?.stop(), this.#monitor?.close()])
     this.#redirector = undefined

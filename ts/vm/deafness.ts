@@ -30,6 +30,9 @@ export function isDeaf({ filter, listens }: OppositeFilter): boolean {
 export class DeafnessCure {
   readonly #monitor: Monitor
   readonly #otherEnd: OtherEnd
+  /** The filter that is being made anew. */
+  #making: Promise<unknown> = Promise.resolve()
+  #closed = false
 
   /** `otherEnd`: that of our outdev. */
   constructor(monitor: Monitor, otherEnd: OtherEnd) {
@@ -45,8 +48,17 @@ export class DeafnessCure {
     const listening = await this.#otherEnd.listening()
     const deaf = suspects.filter(({ chardev }) => !listening.has(chardev))
     const revivals: Revival[] = []
-    for (const filter of deaf) revivals.push(await this.#makeAnew(filter))
+    for (const filter of deaf) {
+      if (this.#closed) break
+      revivals.push(await this.#makeAnew(filter))
+    }
     return revivals
+  }
+
+  /** Begins nothing more. Resolves when no filter is half made: a monitor that is closed then has deleted none. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#making.catch(() => {})
   }
 
   async #makeAnew({ filter, netdev, chardev }: OppositeFilter): Promise<Revival> {
@@ -56,12 +68,14 @@ export class DeafnessCure {
       'command-line': 'info network',
     })
     const anew = sameAgain(filter, filterOrder(text, netdev))
+    if (this.#closed) return about
     try {
       // At once behind each other, so that frames of the netdev miss it for as short as can be.
-      await Promise.all([
+      this.#making = Promise.all([
         this.#monitor.command('object-del', { id }),
         this.#monitor.command('object-add', anew),
       ])
+      await this.#making
       const hears = (await this.#otherEnd.listening()).has(chardev)
       return hears ? about : { ...about, failure: stillDeaf(about) }
     } catch (error) {
