@@ -73,6 +73,7 @@ const accepted: readonly (readonly [args: string[], fields: Record<string, unkno
   [['--stats-interval=0'], { stats_interval_ms: 0 }],
   [['--stats-interval=2'], { stats_interval_ms: 2000 }],
   [['--count=1000'], { count: 1000 }],
+  [['--hold=5s'], { hold_ms: 5000 }],
   [['--hold=100'], { hold_ms: 100, hold_until_running: false, when_stopped: 'off' }],
   [['--hold=until-running', '--qmp=q'], { hold_until_running: true, when_stopped: 'on' }],
   [['--hold=until-running', '--qmp=q', '--enable-when-stopped'], { when_stopped: 'on' }],

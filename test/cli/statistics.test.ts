@@ -139,6 +139,12 @@ test("a relay's table speaks of streams, their peers and their framing errors", 
   ])
 })
 
+test('an outage that begins with the end of a run is not worth a line', t => {
+  const table = (ms: number) => statisticsTable({ ...relayed, outputOutageMs: ms }, plain).join('\n')
+  t.notRegex(table(4), /output outages/)
+  t.regex(table(5), /output outages/)
+})
+
 test('the regular line of a relay has framing errors, and no loss that only an interface counts', t => {
   t.is(
     statisticsLine(relayed),
@@ -157,7 +163,8 @@ test('the JSON record names a stream as indev and outdev', t => {
 test('a relay that forwarded nothing says why', t => {
   const idle = { ...relayed, forwarded: 0, dropped: {} }
   const why = (change: Partial<Statistics>) => nothingForwarded({ ...idle, ...change }, plan)
-  t.regex(why({ held: 0 }) ?? '', /no frames came in on unix:\/run\/a\.sock$/)
+  t.regex(why({ held: 0, framingErrors: 0 }) ?? '', /no frames came in on unix:\/run\/a\.sock$/)
+  t.regex(why({ held: 0 }) ?? '', /connections of unix:\/run\/a\.sock were closed: framing errors 2$/)
   t.regex(why({ held: 2 }) ?? '', /2 frames held, and not released$/)
   t.regex(why({ dropped: { no_peer: 5 } }) ?? '', /dropped no_peer 5$/)
 })

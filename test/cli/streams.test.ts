@@ -10,7 +10,7 @@ import { SimulatedFilters } from '../monitor/filters.ts'
 import { type Finished, Running, records, run, TAPFERRY, tapferry } from '../support/cli.ts'
 import { labTest, orSkip } from '../support/lab.ts'
 import { assertValid } from '../support/schema.ts'
-import { plugChardev, plugFilter, probe, record, StreamPeer, until } from '../support/stream.ts'
+import { acceptPaused, plugChardev, plugFilter, probe, record, StreamPeer, until } from '../support/stream.ts'
 import { needsQemu, Vm } from '../support/vm.ts'
 
 /** A directory for sockets that goes when the test ends. */
@@ -42,7 +42,7 @@ labTest('frames of an interface are written to a stream as records', async (t, l
   const running = start(t, lab.inside(TAPFERRY, 'run', '--in-netdev=tapA', `--outdev=unix:${path},server`))
   t.is(
     await running.ready(),
-    `tapferry: ready: tapA -> unix:${path}, frames to the guest, gate open (no monitor)`,
+    `tapferry: ready: tapA -> unix:${path} (listening), frames to the guest, gate open (no monitor)`,
   )
   const peer = await StreamPeer.connect(t, path)
   await running.line(/unix:.*\/out/)
@@ -201,6 +201,42 @@ test('with a monitor, a filter that is deaf is made anew: at the start, and when
     /filter-redirector 'r0' on hn0 of the VM was deaf to unix:.*\/c0, and was made anew/,
   )
   t.notRegex(finished.stderr, ADVICE)
+})
+
+test('-v tells how headers are read and written, and no mark between streams', async t => {
+  const directory = await socketDirectory(t)
+  const vm = await QmpSimulator.listen({ address: join(directory, 'qmp') })
+  t.teardown(() => vm.close())
+  const indev = `--indev=unix:${join(directory, 'in')},server,vnet-hdr-support`
+  const outdev = `--outdev=unix:${join(directory, 'out')},server,vnet-hdr-len=12`
+  const running = relay(t, indev, outdev, `--qmp=${vm.address}`, '-v')
+  await running.ready()
+  await running.line(
+    /^tapferry: engine \w+, indev vnet_hdr_support=on \(headers as they come\), outdev vnet_hdr_support=off \(headers of 12 bytes\)$/,
+  )
+  vm.emit('MIGRATION', { status: 'active' })
+  await running.line(/^tapferry: \d\d:\d\d:\d\d\.\d{3} VM event MIGRATION \(active\)$/)
+  const { stderr } = await running.stop()
+  t.notRegex(stderr, /mark/)
+})
+
+test('the end of a descriptor that is written to is told as the failure that it is', async t => {
+  const directory = await socketDirectory(t)
+  const path = join(directory, 'out')
+  const [handed, peer] = await Promise.all([acceptPaused(path), StreamPeer.connect(t, path)])
+  const args = ['run', `--indev=unix:${join(directory, 'in')},server`, '--outdev=fd:3']
+  const running = new Running([TAPFERRY, args], { sockets: [handed] })
+  t.teardown(async () => {
+    await running.stop('SIGKILL')
+  })
+  await running.ready()
+  peer.close()
+  const source = await StreamPeer.connect(t, join(directory, 'in'))
+  source.write(record(probe(0, 0)))
+  const { status, stderr } = await running.end()
+  t.is(status, 1)
+  t.is(stderr.match(/its peer has closed it/g)?.length, 1, stderr)
+  t.notRegex(stderr, /outages/)
 })
 
 test('a filter that stays deaf is warned of once', async t => {

@@ -122,6 +122,11 @@ const wrongStreams: readonly Wrong[] = [
   [['run', IN, OUTDEV, '--out-netns=vm1'], /^--out-netns is for --out-netdev/],
   [['run', ...ENDS, '--vnet-hdr-support'], /^--vnet-hdr-support needs --indev or --outdev/],
   [['run', ...ENDS, '--insecure'], /^--insecure needs --indev or --outdev/],
+  [
+    ['run', INDEV, OUTDEV, '--insecure'],
+    /^--insecure is for a TCP server, and neither end is one$/,
+    /leave it/,
+  ],
   [['run', INDEV, OUT, '--offloads=keep'], /^--offloads needs --outdev/, /--outdev/],
   [['run', ...ENDS, '--vnet-hdr-len=12'], /^--vnet-hdr-len needs --indev or --outdev/],
   [['run', ...ENDS, '--buffer=1M'], /^--buffer needs --hold, --indev or --outdev/],
@@ -136,7 +141,7 @@ const wrongStreams: readonly Wrong[] = [
         /--insecure$/,
       ] satisfies Wrong,
   ),
-  ...['0', '0ms', '3600001', '1s', 'running', '-1', ''].map(
+  ...['0', '0ms', '0s', '3600001', '2h', '5d', 'running', '-1', ''].map(
     value =>
       [
         ['run', ...ENDS, `--hold=${value}`],

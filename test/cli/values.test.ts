@@ -53,6 +53,16 @@ test('milliseconds may have a least value', t => {
   })
 })
 
+test('milliseconds may have the units of other times', t => {
+  const parse = milliseconds(3_600_000, { units: true })
+  t.deepEqual(
+    ['100', '100ms', '5s', '0.5s', '2m', '1h'].map(text => parse(text, '')),
+    [100, 100, 5000, 500, 120_000, 3_600_000],
+  )
+  for (const text of ['2h', '5d', 's', '-5s']) t.throws(() => parse(text, ''))
+  t.throws(() => milliseconds(100_000)('5s', ''))
+})
+
 test('counts have thousands separators', t => {
   t.deepEqual([0, 999, 1000, 1234567].map(formatCount), ['0', '999', '1,000', '1,234,567'])
 })

@@ -80,14 +80,15 @@ export function duration({ zero }: { zero: boolean }): ValueParser<number> {
   }
 }
 
-/** Whole milliseconds: `50`, `50ms` or, where it is not below the minimum, `0`. */
+/** Whole milliseconds: `50`, `50ms`, with `units` also `5s`, `5m`; where it is not below the minimum, `0`. */
 export function milliseconds(
   maximum: number,
-  { minimum = 0, expected }: { minimum?: number; expected?: string } = {},
+  { minimum = 0, units = false, expected }: { minimum?: number; units?: boolean; expected?: string } = {},
 ): ValueParser<number> {
   return (text, flag) => {
     const match = /^(\d{1,9})(?:ms)?$/.exec(text)
-    const value = match ? Number(match[1]) : Number.NaN
+    const seconds = units && !match ? (readSeconds(text) ?? Number.NaN) : Number.NaN
+    const value = match ? Number(match[1]) : Math.round(seconds * 1000)
     if (value >= minimum && value <= maximum) return value
     const range = `milliseconds from ${minimum} to ${maximum}, such as '50' or '50ms'`
     throw invalidValue(flag, text, expected ?? range)

@@ -77,8 +77,9 @@ export class Printer {
     process.stderr.write(`${lines.join('\n')}\n`)
   }
 
-  detail(text: string): void {
-    if (this.#level === 'verbose') this.#line(this.stderrColors.dim(text))
+  detail(text: string, timeNs?: bigint): void {
+    if (this.#level !== 'verbose') return
+    this.#line(this.stderrColors.dim(timeNs === undefined ? text : this.#timed(text, timeNs)))
   }
 
   /** Something that happened at a time. */

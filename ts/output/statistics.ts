@@ -110,12 +110,17 @@ function optionalRow(count: number, name: string, rest: string): Row[] {
   return count > 0 ? [[name, formatCount(count), rest]] : []
 }
 
+/** What is shorter is not told in a sum. */
+const SHORTEST_OUTAGE_MS = 5
+
 function outageRow(
   name: string,
   count: number,
   milliseconds: number,
   { netdev, stream }: { netdev: string | undefined; stream: string | undefined },
 ): Row[] {
+  // The other end goes a moment before us, where both are asked to.
+  if (milliseconds < SHORTEST_OUTAGE_MS) return []
   const what =
     netdev === undefined ? `${stream} had no peer` : `${netdev} was down, missing or without a carrier`
   return optionalRow(count, name, `${what} for ${formatDuration(milliseconds)}`)
@@ -127,10 +132,14 @@ export function nothingForwarded(statistics: Statistics, plan: RunPlan): string 
   const reasons = dropReasons(statistics).map(([reason, frames]) => `${reason} ${formatCount(frames)}`)
   if (reasons.length > 0) return `nothing was forwarded: dropped ${reasons.join(', ')}`
   if (!plan.status) return 'nothing was forwarded: with status=off nothing is captured'
-  const { inNetdev, indev, gate } = statistics
+  const { inNetdev, indev, gate, framingErrors } = statistics
   if (statistics.held > 0) {
     const why = gate === 'closed' ? 'the gate stayed closed' : 'and not released'
     return `nothing was forwarded: ${formatFrames(statistics.held)} held, ${why}`
+  }
+  if (framingErrors > 0) {
+    const count = formatCount(framingErrors)
+    return `nothing was forwarded: connections of ${indev} were closed: framing errors ${count}`
   }
   const input = inNetdev ?? indev
   if (gate === 'closed') return `nothing was forwarded: the gate is closed, and nothing came in on ${input}`

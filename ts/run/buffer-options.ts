@@ -24,8 +24,8 @@ export const DEFAULT_BUFFER_FRAMES = 65_536
 
 const hold: ValueParser<Hold> = (text, flag) => {
   if (text === 'until-running') return text
-  const expected = `'until-running', or milliseconds from 1 to ${MAX_HOLD_MS}, such as '100' or '100ms'`
-  return milliseconds(MAX_HOLD_MS, { minimum: 1, expected })(text, flag)
+  const expected = `'until-running', or milliseconds from 1 to ${MAX_HOLD_MS}, such as '100', '100ms' or '5s'`
+  return milliseconds(MAX_HOLD_MS, { minimum: 1, units: true, expected })(text, flag)
 }
 
 export const bufferOptions = {
@@ -35,7 +35,8 @@ export const bufferOptions = {
     group: BUFFER,
     brief: 'release frames at intervals, or later',
     help: [
-      "MS: release frames every MS milliseconds, as QEMU's filter-buffer does.",
+      "MS: release frames every MS milliseconds, as QEMU's filter-buffer does; or",
+      'with a unit: 500ms, 5s.',
       'until-running: keep frames until the VM runs, then release them in order;',
       'needs --qmp, and implies --enable-when-stopped.',
     ],

@@ -76,6 +76,9 @@ export function writtenHeaderLength(input: PlannedEnd, output: StreamPlan): numb
 export function checkEnds(input: PlannedEnd, output: PlannedEnd, options: JobOptions): void {
   const streams = [input, output].filter(end => end.kind === 'stream')
   if (streams.length === 0) refuseStreamOptions(options)
+  if (options.insecure && !streams.some(({ address, server }) => server && address.kind === 'tcp')) {
+    throw usageError('--insecure is for a TCP server, and neither end is one', 'leave it out')
+  }
   if (streams.length === 2 && options.netns !== undefined) {
     throw usageError(
       '--netns is for interfaces, and both ends are streams',

@@ -47,7 +47,7 @@ export const runHelp: CommandHelp = {
   ],
   options: runOptions,
   signals: [
-    ['SIGINT, SIGTERM', 'stop and print the summary; another one after that ends at once'],
+    ['SIGINT, SIGTERM', 'stop and print the summary; a later one ends at once'],
     ['SIGUSR1', 'print statistics'],
   ],
 }

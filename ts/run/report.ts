@@ -1,6 +1,7 @@
 /** What a run tells: to people on stderr, to programs on stdout. It changes nothing. */
 
 import type { RedirectorEvent, Statistics } from '../binding.ts'
+import type { TapferryError } from '../errors.ts'
 import type { Monitor, MonitorEvent } from '../monitor/index.ts'
 import { formatDuration, holdInWords, nowNs, QUEUE_IN_WORDS } from '../output/format.ts'
 import type { Printer } from '../output/printer.ts'
@@ -12,6 +13,7 @@ import {
   statisticsRecord,
   statisticsTable,
 } from '../output/statistics.ts'
+import { type PlannedEnd, writtenHeaderLength } from './ends.ts'
 import type { Names } from './open.ts'
 import type { RunPlan } from './plan.ts'
 
@@ -35,12 +37,13 @@ export class Report {
   }
 
   ready({ timeNs }: RedirectorEvent, statistics: Statistics, monitor: Monitor | undefined): void {
-    const { input, queue, latency, mark } = this.#plan
+    const { input, output, queue, latency, mark } = this.#plan
     const captures = input.kind === 'netdev'
+    const names = [atReady(this.#names.input, input), atReady(this.#names.output, output)]
     const printer = this.#printer
     this.#startedNs = timeNs
     const parts = [
-      printer.stderrColors.bold(`${this.#names.input} -> ${this.#names.output}`),
+      printer.stderrColors.bold(names.join(' -> ')),
       captures ? QUEUE_IN_WORDS[queue] : 'every frame that comes in',
       ...(this.#plan.hold === undefined ? [] : [holdInWords(this.#plan.hold)]),
       this.#gateInWords(statistics, monitor),
@@ -50,7 +53,11 @@ export class Report {
       [
         ...(captures ? [`queue ${queue}`, `latency ${latency}`] : []),
         `engine ${statistics.engine}`,
-        `mark 0x${mark.toString(16)}`,
+        ...(captures || output.kind === 'netdev' ? [`mark 0x${mark.toString(16)}`] : []),
+        ...(captures ? [] : [`indev ${headersInWords(input.vnetHdrSupport, input.vnetHdrLength)}`]),
+        ...(output.kind === 'netdev'
+          ? []
+          : [`outdev ${headersInWords(output.vnetHdrSupport, writtenHeaderLength(input, output))}`]),
       ].join(', '),
     )
     const { gate, status, running } = statisticsRecord(statistics)
@@ -77,12 +84,15 @@ export class Report {
     else printer.block(`statistics: ${this.#title()}`, statisticsTable(statistics, printer.stderrColors))
   }
 
-  summary(statistics: Statistics, end: End): void {
+  /** `failure`: what the run ends with, which is told next. */
+  summary(statistics: Statistics, end: End, failure?: TapferryError): void {
     const printer = this.#printer
     const elapsed = Math.round(this.#elapsedMs())
     printer.record('summary', { end, elapsed_ms: elapsed, ...statisticsRecord(statistics) })
+    const { lastError, ...rest } = statistics
+    const table = lastError === undefined || lastError === failure?.message ? rest : statistics
     if (!printer.json)
-      printer.block(`summary: ${this.#title()}`, statisticsTable(statistics, printer.stderrColors))
+      printer.block(`summary: ${this.#title()}`, statisticsTable(table, printer.stderrColors))
     const nothing = nothingForwarded(statistics, this.#plan)
     if (nothing !== undefined) printer.warning(nothing)
     const lost = lostAtOutput(statistics)
@@ -111,7 +121,7 @@ export class Report {
       }
       case 'vm_event': {
         const status = statusIn(event.data)
-        printer.detail(`VM event ${event.name}${status === undefined ? '' : ` (${status})`}`)
+        printer.detail(`VM event ${event.name}${status === undefined ? '' : ` (${status})`}`, event.timeNs)
         printer.record('event', { event: 'vm_event', name: event.name, status }, event.timeNs)
         return
       }
@@ -139,6 +149,17 @@ export class Report {
   #elapsedMs(): number {
     return Number(nowNs() - this.#startedNs) / 1e6
   }
+}
+
+/** A server's peer comes when it likes: that is told as an event. */
+function atReady(name: string, end: PlannedEnd): string {
+  return end.kind === 'stream' && end.server ? `${name} (listening)` : name
+}
+
+function headersInWords(announced: boolean, length: number | undefined): string {
+  const headers =
+    length === undefined ? 'headers as they come' : length === 0 ? 'no headers' : `headers of ${length} bytes`
+  return `vnet_hdr_support=${announced ? 'on' : 'off'} (${headers})`
 }
 
 /** Frames are being lost, or do not come: told in a quiet run, too. */

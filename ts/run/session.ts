@@ -83,7 +83,7 @@ class Run {
     } catch (error) {
       failure = error
     }
-    await this.#finish(end)
+    await this.#finish(end, failure)
     if (failure !== undefined) throw failure
   }
 
@@ -204,7 +204,7 @@ class Run {
     if (statistics !== undefined) this.#report.statistics(statistics, form)
   }
 
-  async #finish(end: End): Promise<void> {
+  async #finish(end: End, failure: unknown): Promise<void> {
     this.#finishing = true
     // An end that comes at once is told after the beginning.
     await this.#announcing
@@ -214,7 +214,9 @@ class Run {
     const [statistics] = await Promise.all([redirector?.stop(), this.#monitor?.close()])
     this.#redirector = undefined
     this.#tellEarlyEvents()
-    if (statistics !== undefined) this.#report.summary(statistics, end)
+    if (statistics !== undefined) {
+      this.#report.summary(statistics, end, failure === undefined ? undefined : TapferryError.from(failure))
+    }
   }
 }
 
