@@ -7,6 +7,7 @@ import {
   statisticsLine,
   statisticsRecord,
   statisticsTable,
+  withoutFinalOutage,
 } from '../../ts/output/statistics.ts'
 import { runOptions } from '../../ts/run/options.ts'
 import { planRun } from '../../ts/run/plan.ts'
@@ -139,10 +140,11 @@ test("a relay's table speaks of streams, their peers and their framing errors", 
   ])
 })
 
-test('an outage that begins with the end of a run is not worth a line', t => {
-  const table = (ms: number) => statisticsTable({ ...relayed, outputOutageMs: ms }, plain).join('\n')
-  t.notRegex(table(4), /output outages/)
-  t.regex(table(5), /output outages/)
+test('an outage that begins with the end of a run is that end', t => {
+  const outages = (change: Partial<Statistics>) => withoutFinalOutage({ ...relayed, ...change })
+  t.like(outages({ inputOutageMs: 19 }), { inputOutages: 0, outputOutages: 2 })
+  t.is(outages({ inputOutageMs: 20 }).inputOutages, 1)
+  t.is(outages({ outputOutages: 1, outputOutageMs: 0 }).outputOutages, 0)
 })
 
 test('the regular line of a relay has framing errors, and no loss that only an interface counts', t => {

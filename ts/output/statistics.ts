@@ -110,20 +110,28 @@ function optionalRow(count: number, name: string, rest: string): Row[] {
   return count > 0 ? [[name, formatCount(count), rest]] : []
 }
 
-/** What is shorter is not told in a sum. */
-const SHORTEST_OUTAGE_MS = 5
-
 function outageRow(
   name: string,
   count: number,
   milliseconds: number,
   { netdev, stream }: { netdev: string | undefined; stream: string | undefined },
 ): Row[] {
-  // The other end goes a moment before us, where both are asked to.
-  if (milliseconds < SHORTEST_OUTAGE_MS) return []
   const what =
     netdev === undefined ? `${stream} had no peer` : `${netdev} was down, missing or without a carrier`
   return optionalRow(count, name, `${what} for ${formatDuration(milliseconds)}`)
+}
+
+/** A run whose peer has done with it ends within this. */
+const END_MS = 20
+
+/** For a run that ended by itself: an outage that began with its end is that end, and none. */
+export function withoutFinalOutage(statistics: Statistics): Statistics {
+  const { inputOutages, inputOutageMs, outputOutages, outputOutageMs } = statistics
+  return {
+    ...statistics,
+    inputOutages: inputOutages === 1 && inputOutageMs < END_MS ? 0 : inputOutages,
+    outputOutages: outputOutages === 1 && outputOutageMs < END_MS ? 0 : outputOutages,
+  }
 }
 
 /** Why a run that forwarded nothing did so; undefined if it did forward. */

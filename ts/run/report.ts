@@ -12,6 +12,7 @@ import {
   statisticsLine,
   statisticsRecord,
   statisticsTable,
+  withoutFinalOutage,
 } from '../output/statistics.ts'
 import { type PlannedEnd, writtenHeaderLength } from './ends.ts'
 import type { Names } from './open.ts'
@@ -89,10 +90,10 @@ export class Report {
     const printer = this.#printer
     const elapsed = Math.round(this.#elapsedMs())
     printer.record('summary', { end, elapsed_ms: elapsed, ...statisticsRecord(statistics) })
-    const { lastError, ...rest } = statistics
-    const table = lastError === undefined || lastError === failure?.message ? rest : statistics
-    if (!printer.json)
-      printer.block(`summary: ${this.#title()}`, statisticsTable(table, printer.stderrColors))
+    if (!printer.json) {
+      const table = statisticsTable(whatToSum(statistics, end, failure), printer.stderrColors)
+      printer.block(`summary: ${this.#title()}`, table)
+    }
     const nothing = nothingForwarded(statistics, this.#plan)
     if (nothing !== undefined) printer.warning(nothing)
     const lost = lostAtOutput(statistics)
@@ -160,6 +161,13 @@ function headersInWords(announced: boolean, length: number | undefined): string 
   const headers =
     length === undefined ? 'headers as they come' : length === 0 ? 'no headers' : `headers of ${length} bytes`
   return `vnet_hdr_support=${announced ? 'on' : 'off'} (${headers})`
+}
+
+/** Without what the end itself tells. */
+function whatToSum(statistics: Statistics, end: End, failure: TapferryError | undefined): Statistics {
+  const { lastError, ...rest } =
+    end === 'stopped' || end === 'duration' ? statistics : withoutFinalOutage(statistics)
+  return lastError === undefined || lastError === failure?.message ? rest : { ...rest, lastError }
 }
 
 /** Frames are being lost, or do not come: told in a quiet run, too. */
