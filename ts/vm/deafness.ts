@@ -8,10 +8,14 @@
  * of our stream and which is deaf is touched: one that hears may be within a record. Nor one that is switched off.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { TapferryError } from '../errors.ts'
 import type { Monitor } from '../monitor/index.ts'
 import { filterOrder, sameAgain } from './filters.ts'
 import type { OppositeFilter, OtherEnd } from './other-end.ts'
+
+/** QEMU makes a filter within a few milliseconds. */
+const LAST_WAIT_MS = 500
 
 /** What became of a filter that was deaf. */
 export interface Revival {
@@ -55,10 +59,13 @@ export class DeafnessCure {
     return revivals
   }
 
-  /** Begins nothing more. Resolves when no filter is half made: a monitor that is closed then has deleted none. */
+  /**
+   * Begins nothing more. Resolves when no filter is half made, so that a monitor that is closed then has deleted
+   * none; but a VM that is frozen is not waited for.
+   */
   async close(): Promise<void> {
     this.#closed = true
-    await this.#making.catch(() => {})
+    await Promise.race([this.#making.catch(() => {}), sleep(LAST_WAIT_MS, undefined, { ref: false })])
   }
 
   async #makeAnew({ filter, netdev, chardev }: OppositeFilter): Promise<Revival> {
