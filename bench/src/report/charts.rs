@@ -15,8 +15,8 @@ const BAR: f64 = 14.0;
 const LEFT: f64 = 106.0;
 /// Between a peer's name and its bar.
 const GAP: f64 = 10.0;
-/// Room for a letter of a name.
-const LETTER: f64 = 7.2;
+/// Room for a letter of a name, in bold.
+const LETTER: f64 = 8.0;
 /// What is kept for the text behind the longest bar.
 const TEXT: f64 = 212.0;
 const AXIS: f64 = 26.0;

@@ -142,7 +142,7 @@ impl Run {
                 }
             });
             let rows: Vec<Bar> = rows.collect();
-            let chart = charts::bars(&format!("Throughput, {case}"), &rows, |gbps| format!("{gbps} Gb/s"));
+            let chart = charts::bars(&format!("Throughput, {case}"), &rows, |gbps| format!("{gbps} G"));
             panel(out, &case, about(STREAM_CASES.iter(), &case), chart)?;
         }
         writeln!(out, "</div>")
