@@ -101,14 +101,15 @@ impl FrameQueue {
     /// Copies a frame to the end of the queue, if there is room for it.
     pub(crate) fn push(&mut self, frame: &Frame<'_>) -> bool {
         let bytes = frame.captured.bytes;
-        let Some(start) = self.room_for(bytes.len()) else { return false };
+        let room = room_of(bytes);
+        let Some(start) = self.room_for(room) else { return false };
         if self.arena.is_none() {
             self.arena = Pages::zeroed(self.max_bytes).ok();
         }
         // Without memory for the queue there is no room, as if it were full.
         let Some(arena) = &mut self.arena else { return false };
         arena[start..start + bytes.len()].copy_from_slice(bytes);
-        self.end = start + bytes.len();
+        self.end = start + room;
         self.bytes += bytes.len();
         self.frames.push_back(Held {
             timestamp_ns: frame.captured.timestamp_ns,
@@ -125,7 +126,7 @@ impl FrameQueue {
     /// Copies a frame to the end of the queue; the oldest ones go until there is room for it.
     pub(crate) fn push_over(&mut self, frame: &Frame<'_>) -> PushedOver {
         let mut evicted = 0;
-        let fits = frame.captured.bytes.len() <= self.max_bytes;
+        let fits = room_of(frame.captured.bytes) <= self.max_bytes;
         while fits && !self.push(frame) {
             if self.frames.is_empty() {
                 return PushedOver { evicted, kept: false };
@@ -148,10 +149,7 @@ impl FrameQueue {
         if self.frames.len() >= self.max_frames {
             return None;
         }
-        // Frames may be empty, and then take nothing.
-        let Some(oldest) = self.frames.front().filter(|_| self.bytes > 0) else {
-            return (len <= self.max_bytes).then_some(0);
-        };
+        let Some(oldest) = self.frames.front() else { return (len <= self.max_bytes).then_some(0) };
         if self.end > oldest.start {
             // Free: from the end to the arena's end, and from its start to the oldest.
             if self.end + len <= self.max_bytes {
@@ -173,6 +171,12 @@ impl FrameQueue {
         };
         Frame { captured, carried: held.carried }
     }
+}
+
+/// Bytes of the arena that a frame takes. An empty one takes a byte, too: no two frames begin at the same place, so an
+/// arena that is full and one that is empty can be told apart.
+fn room_of(frame: &[u8]) -> usize {
+    frame.len().max(1)
 }
 
 #[cfg(test)]
@@ -206,6 +210,17 @@ mod tests {
         queue.advance(1);
         assert!(queue.push(&frame(3, &[3; 5])));
         assert!(!FrameQueue::new(4, 9).push(&frame(1, &[1; 5])), "four bytes are its limit");
+    }
+
+    #[test]
+    fn an_empty_frame_between_others_hides_none_of_them() {
+        let mut queue = FrameQueue::new(59, 3);
+        for (number, len) in [(1, 32), (2, 0), (3, 33), (4, 27)] {
+            queue.push_over(&frame(number, &vec![u8::try_from(number).unwrap(); len]));
+        }
+        let held: Vec<_> = queue.frames().map(|frame| frame.captured.bytes.to_vec()).collect();
+        assert_eq!(held.last().unwrap(), &vec![4; 27]);
+        assert!(held.iter().all(|bytes| bytes.iter().all(|byte| Some(byte) == bytes.first())), "{held:?}");
     }
 
     proptest! {
