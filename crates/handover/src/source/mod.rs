@@ -1,7 +1,13 @@
 //! The handle of the side that the VM leaves: start it, tell it what the VM does, ask it, stop it.
 //!
-//! - [`worker`]: the thread behind it, with the state machine
+//! - [`worker`]: the thread behind it: commands, the link, transitions between its states
+//! - [`state`]: these states; [`frames`]: frames captured, kept, sent and given back
+//! - [`kept`]: frames by their index; [`link`]: the way to the destination
 
+mod frames;
+mod kept;
+mod link;
+mod state;
 mod worker;
 
 use crate::error::HandoverError;
