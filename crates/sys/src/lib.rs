@@ -15,6 +15,7 @@
 //! - [`interfaces`]: the whole description of all of them, once
 //! - [`offloads`]: what an interface leaves to its hardware or driver
 //! - [`traffic_control`]: tc filters and tcx programs
+//! - [`queue_length`]: how many frames may wait in a TAP
 //! - [`rules`]: policy rules that look at the mark
 //! - [`unread`]: what a peer has not taken yet
 //! - [`unix_peers`]: which unix sockets are connected to each other
@@ -41,6 +42,7 @@ pub mod netdev;
 pub mod offloads;
 pub mod packet;
 pub mod pages;
+pub mod queue_length;
 pub mod receive;
 pub mod ring;
 pub mod rules;
