@@ -15,6 +15,7 @@
 //! - [`interfaces`]: the whole description of all of them, once
 //! - [`offloads`]: what an interface leaves to its hardware or driver
 //! - [`traffic_control`]: tc filters and tcx programs
+//! - [`egress_gate`]: a way out of an interface that is closed to all but marked frames
 //! - [`queue_length`]: how many frames may wait in a TAP
 //! - [`rules`]: policy rules that look at the mark
 //! - [`unread`]: what a peer has not taken yet
@@ -30,6 +31,7 @@
 //! socket belongs to the network namespace of the thread that opened it.
 
 pub mod clock;
+pub mod egress_gate;
 pub mod error;
 pub mod filter;
 pub mod grace;
@@ -52,6 +54,7 @@ pub mod traffic_control;
 pub mod unix_peers;
 pub mod unread;
 
+mod bpf;
 mod captured;
 mod control;
 mod netlink;
