@@ -21,7 +21,7 @@
 //! - [`unread`]: what a peer has not taken yet
 //! - [`unix_peers`]: which unix sockets are connected to each other
 //! - [`inherited`]: descriptors that the process was started with
-//! - [`tap`]: a TAP's descriptor in another process
+//! - [`tap`]: a TAP's descriptor in another process: what it tells, and holding it
 //! - [`pages`]: shared memory and large buffers
 //! - [`stamping`]: the kernel's timestamps, from when on they are made
 //! - [`clock`]: wall-clock time in the unit of the kernel's frame timestamps, and how good the clocks are
