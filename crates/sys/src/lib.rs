@@ -22,6 +22,7 @@
 //! - [`unix_peers`]: which unix sockets are connected to each other
 //! - [`inherited`]: descriptors that the process was started with
 //! - [`tap`]: a TAP's descriptor in another process: what it tells, and holding it
+//! - [`process_memory`]: what lies in another process's memory
 //! - [`pages`]: shared memory and large buffers
 //! - [`stamping`]: the kernel's timestamps, from when on they are made
 //! - [`clock`]: wall-clock time in the unit of the kernel's frame timestamps, and how good the clocks are
@@ -44,6 +45,7 @@ pub mod netdev;
 pub mod offloads;
 pub mod packet;
 pub mod pages;
+pub mod process_memory;
 pub mod queue_length;
 pub mod receive;
 pub mod ring;

@@ -1,4 +1,4 @@
-//! What another process lets us have: its TAPs.
+//! What another process lets us have: its TAPs, and its memory.
 
 mod support;
 
@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use support::{PATIENCE, Process, drop_capabilities, name, send, state, tap_with, wait_until};
 use tapferry_sys::Errno;
 use tapferry_sys::namespace;
+use tapferry_sys::process_memory::ProcessMemory;
 use tapferry_sys::tap::HeldTap;
 use tapferry_testbed::link;
 use tapferry_testbed::namespace::Namespace;
@@ -121,4 +122,67 @@ fn no_tap_no_process_and_no_permission_are_told_apart() {
     let refused = refused.join().unwrap();
     assert_eq!(refused.errno, Errno::PERM);
     assert!(refused.to_string().contains(&format!("'tapA of process {pid}'")), "{refused}");
+}
+
+/// Where the file of a process's program begins in its memory, behind an address without memory.
+fn program(pid: i32) -> u64 {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it is there");
+    let (start, _) = maps.split_once('-').expect("a mapping's first and last address");
+    u64::from_str_radix(start, 16).expect("an address")
+}
+
+#[test]
+fn the_memory_of_another_process_is_read_whole_or_not_at_all() {
+    let process = sleeper(Stdio::null());
+    let start = program(process.pid());
+    let memory = ProcessMemory::open(process.pid()).unwrap();
+    let mut magic = [0; 4];
+    memory.read(start, &mut magic).unwrap();
+    assert_eq!(&magic, b"\x7fELF");
+
+    for nowhere in [0, start - 2, 1 << 63, u64::MAX] {
+        let refused = memory.read(nowhere, &mut magic);
+        assert!(matches!(refused, Err(Errno::IO | Errno::FAULT)), "{nowhere:#x}: {refused:?}");
+    }
+    assert_eq!(memory.read(0, &mut []), Ok(()));
+}
+
+#[test]
+fn what_the_own_process_writes_is_read_anew_each_time() {
+    let memory = ProcessMemory::open(std::process::id().try_into().unwrap()).unwrap();
+    let number = std::sync::atomic::AtomicU16::new(0);
+    let address = u64::try_from(number.as_ptr().expose_provenance()).unwrap();
+    for value in [1_u16, 2, 0xffff] {
+        number.store(value, std::sync::atomic::Ordering::Relaxed);
+        let mut read = [0; 2];
+        memory.read(address, &mut read).unwrap();
+        assert_eq!(u16::from_ne_bytes(read), value);
+    }
+}
+
+#[test]
+fn the_memory_ends_with_its_process() {
+    let process = sleeper(Stdio::null());
+    let start = program(process.pid());
+    let memory = ProcessMemory::open(process.pid()).unwrap();
+    process.kill();
+    assert_eq!(memory.read(start, &mut [0; 4]), Err(Errno::SRCH));
+    let missing = ProcessMemory::open(NO_PROCESS).map(drop).unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        format!("failed to open the memory for 'process {NO_PROCESS}': No such process (os error 3)")
+    );
+}
+
+#[test]
+fn memory_needs_permission() {
+    // Only a process that has capabilities is out of reach of one without.
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let process = sleeper(Stdio::null());
+    let pid = process.pid();
+    let refused = std::thread::spawn(move || {
+        drop_capabilities();
+        ProcessMemory::open(pid).map(drop).unwrap_err().errno
+    });
+    assert!(matches!(refused.join().unwrap(), Errno::ACCESS | Errno::PERM));
 }
