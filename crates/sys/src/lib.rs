@@ -26,6 +26,7 @@
 //! - [`pages`]: shared memory and large buffers
 //! - [`stamping`]: the kernel's timestamps, from when on they are made
 //! - [`clock`]: wall-clock time in the unit of the kernel's frame timestamps, and how good the clocks are
+//! - [`random`]: numbers that nobody can guess
 //!
 //! Invariants: descriptors are owned and never leave this crate as bare numbers; a frame handed out
 //! borrows the memory it lies in, so that the kernel cannot get it back while somebody reads it; every
@@ -47,6 +48,7 @@ pub mod packet;
 pub mod pages;
 pub mod process_memory;
 pub mod queue_length;
+pub mod random;
 pub mod receive;
 pub mod ring;
 pub mod rules;
