@@ -98,9 +98,9 @@ impl Connection {
         }
     }
 
-    /// Adds a message to what is to be sent.
-    pub(crate) fn push(&mut self, message: &Message<'_>) {
-        encode(message, &mut self.out);
+    /// Adds a message to what is to be sent. False: it cannot be said, as a frame that is too long.
+    pub(crate) fn push(&mut self, message: &Message<'_>) -> bool {
+        encode(message, &mut self.out).is_ok()
     }
 
     /// Whether our hello has been said.
@@ -167,9 +167,10 @@ impl Connection {
     /// The next message that is whole. Pings and their answers have been dealt with here, and need nothing more.
     pub(crate) fn next(&mut self) -> Result<Option<Message<'_>>, Loss> {
         let Self { decoder, out, clock: peer, .. } = self;
-        Ok(match decoder.next()? {
+        Ok(match decoder.next_message()? {
             Some(Message::Ping { sent_ns }) => {
-                encode(&Message::Pong { ping_ns: sent_ns, received_ns: clock::realtime_ns() }, out);
+                // It has neither a frame nor a name, and can always be said.
+                encode(&Message::Pong { ping_ns: sent_ns, received_ns: clock::realtime_ns() }, out).ok();
                 Some(Message::Ping { sent_ns })
             }
             Some(Message::Pong { ping_ns, received_ns }) => {

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tapferry_redirect::error::{Role as End, StartError};
 use tapferry_redirect::parts::{Capture, FrameQueue, NetdevExit};
 use tapferry_redirect::thread::Inbox;
-use tapferry_sys::clock;
+use tapferry_sys::{Error, clock};
 use tapferry_sys::egress_gate::EgressGate;
 use tapferry_sys::inject::Injector;
 use tapferry_sys::link::LinkWatch;
@@ -118,7 +118,8 @@ impl Worker {
             observer,
             commands: inbox.commands,
             wake: inbox.wake,
-            instance: random_u128(),
+            instance: random_u128()
+                .map_err(|errno| Error::new("get random bytes", name.to_string(), errno))?,
             ifindex: interface.ifindex,
             mtu: interface.mtu,
             links,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tapferry_redirect::Latency;
 use tapferry_redirect::parts::{Capture, Frame, FrameSource, Step};
 use tapferry_sys::filter::{Direction, Program};
+use tapferry_sys::link::LinkWatch;
+use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::{Errno, clock};
 
 use super::state::State;
@@ -105,7 +107,7 @@ impl Worker {
             self.report.ring_full += frames;
             self.warn("ring_full", "frames come faster than they are taken: the kernel drops some");
         } else if let Some(evidence) = &mut self.evidence {
-            evidence.note_interruption(self.kept.next());
+            evidence.note_interruption();
         }
     }
 
@@ -121,10 +123,15 @@ impl Worker {
 
     /// One look at the counters that tell how far behind the guest is.
     pub(super) fn sample(&mut self) {
-        let at = clock::realtime_ns();
-        if let (Some(evidence), Ok(Some(link))) = (&mut self.evidence, self.links.by_index(self.ifindex)) {
-            evidence.sample(at, link.tx_packets);
-        }
+        let captured = self.kept.next();
+        let Self { evidence: Some(evidence), links, ifindex, .. } = self else { return };
+        evidence.sample(captured, || tx_packets(links, *ifindex));
+    }
+
+    /// The same when the VM has stopped.
+    pub(super) fn sample_stopped(&mut self) {
+        let Self { evidence: Some(evidence), links, ifindex, .. } = self else { return };
+        evidence.sample_stopped(|| tx_packets(links, *ifindex));
     }
 
     /// Whether a frame has been taken that was sent after the stop was known: then so have all before it.
@@ -136,20 +143,23 @@ impl Worker {
     /// Sends what the link takes.
     pub(super) fn send_frames(&mut self) {
         let Some(connection) = self.link.up() else { return };
+        let mut unsendable = 0;
         let sent = self.kept.send(|index, frame| {
-            let has_room = connection.has_room();
-            if has_room {
-                let captured = &frame.captured;
-                connection.push(&Message::Frame(wire::Frame {
-                    index,
-                    timestamp_ns: captured.timestamp_ns,
-                    vnet: captured.vnet,
-                    tag: captured.beside,
-                    bytes: captured.bytes,
-                }));
+            let captured = &frame.captured;
+            if !connection.has_room() {
+                return false;
             }
-            has_room
+            let message = Message::Frame(wire::Frame {
+                index,
+                timestamp_ns: captured.timestamp_ns,
+                vnet: captured.vnet,
+                tag: captured.beside,
+                bytes: captured.bytes,
+            });
+            unsendable += u64::from(captured.is_truncated() || !connection.push(&message));
+            true
         });
+        self.report.unsendable += unsendable;
         if sent > 0
             && let Some(slice) = self.report.timeline.at(clock::realtime_ns())
         {
@@ -165,7 +175,7 @@ impl Worker {
             next_index: self.kept.next(),
             captured: report.captured,
             sent: report.sent,
-            lost: report.hold_full + report.ring_full,
+            lost: report.hold_full + report.ring_full + report.unsendable,
         });
         if let Some(connection) = self.link.up() {
             connection.push(&end);
@@ -200,10 +210,15 @@ impl Worker {
     /// Looks what the guest, which runs on, was given first, and gives back what it never got. When that is done, and
     /// the queue of its TAP is short enough to be made shorter again, the handover is over.
     pub(super) fn give_back(&mut self, until: u64, now: u64) {
-        let (Some(evidence), Some(cut)) = (&mut self.evidence, &self.cut) else { return self.end_cancelled() };
         if !self.given {
-            let frames = (cut.index..).zip(self.doubtful.frames());
-            let Some(purged) = evidence.purged(frames, now >= until) else { return };
+            let Self { evidence: Some(evidence), cut: Some(cut), doubtful, links, ifindex, captured, .. } = self
+            else {
+                return self.end_cancelled();
+            };
+            let frames = (cut.index..).zip(doubtful.frames());
+            let look = || tx_packets(links, *ifindex);
+            let purged = evidence.purged(cut.index, frames, *captured, look, now >= until);
+            let Some(purged) = purged else { return };
             self.given = true;
             self.inject_doubtful(purged);
         }
@@ -228,8 +243,8 @@ impl Worker {
 
     /// Frames that wait in the TAP's queue.
     fn backlog(&mut self) -> u64 {
-        let Ok(Some(link)) = self.links.by_index(self.ifindex) else { return 0 };
-        self.evidence.as_ref().map_or(0, |evidence| evidence.backlog(self.captured, link.tx_packets))
+        let Some(read) = tx_packets(&mut self.links, self.ifindex) else { return 0 };
+        self.evidence.as_ref().map_or(0, |evidence| evidence.backlog(self.captured, read))
     }
 
     fn end_cancelled(&mut self) {
@@ -245,8 +260,9 @@ impl Worker {
         let Some(cut) = &self.cut else { return };
         let next = self.kept.next();
         let sent_to = self.kept.sent_before().max(cut.index);
-        self.report.sent = sent_to - cut.index;
-        self.report.acknowledged = self.kept.first().max(cut.index).min(sent_to) - cut.index;
+        self.report.sent = sent_to - cut.index - self.report.unsendable;
+        let acknowledged = self.kept.first().max(cut.index).min(sent_to) - cut.index;
+        self.report.acknowledged = acknowledged.min(self.report.sent);
         self.report.held = next.saturating_sub(sent_to);
         self.report.captured = next.saturating_sub(cut.index) + self.report.hold_full + self.report.ring_full;
     }
@@ -260,4 +276,9 @@ impl Worker {
             self.report.no_peer += left;
         }
     }
+}
+
+/// Frames that were read from the TAP by its holder, since it was made.
+fn tx_packets(links: &mut LinkWatch, ifindex: IfIndex) -> Option<u64> {
+    links.by_index(ifindex).ok().flatten().map(|link| link.tx_packets)
 }

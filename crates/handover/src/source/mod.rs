@@ -29,8 +29,6 @@ pub(crate) enum Command {
     Completed,
     /// The VM's process has ended, or its monitor.
     Gone,
-    /// The used index of the receive queue after the stop, as the VM's monitor tells it.
-    UsedIndex(u16),
     /// Answer with a snapshot.
     Report(Reply<SourceReport>),
     /// End.
@@ -71,11 +69,6 @@ impl Source {
     /// The VM's process or its monitor is gone.
     pub fn gone(&self) {
         self.0.send(Command::Gone);
-    }
-
-    /// The answer to [`EventKind::AskUsedIndex`](crate::event::EventKind::AskUsedIndex).
-    pub fn used_index(&self, index: u16) {
-        self.0.send(Command::UsedIndex(index));
     }
 
     /// A snapshot; the final one once the handover has ended. `None` only after a panic of its thread.

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tapferry_redirect::error::{Role as End, StartError};
 use tapferry_redirect::parts::{Capture, FrameQueue, NetdevExit};
 use tapferry_redirect::thread::Inbox;
-use tapferry_sys::clock;
+use tapferry_sys::{Error, clock};
 use tapferry_sys::inject::Injector;
 use tapferry_sys::link::{Link as Interface, LinkWatch};
 use tapferry_sys::namespace::Namespace;
@@ -28,7 +28,7 @@ use crate::connection::{Loss, nanos};
 use crate::cut::Cut;
 use crate::error::HandoverError;
 use crate::event::{Event, EventKind, Observer};
-use crate::evidence::Evidence;
+use crate::evidence::{CAPTURE_LAG, Evidence};
 use crate::plan::{Process, QUEUE_LENGTH, SourcePlan};
 use crate::report::{Entered, Outcome, SourceReport};
 use crate::wire::{self, Hello, Message, Role};
@@ -37,8 +37,6 @@ use crate::wire::{self, Hello, Message, Role};
 const TICK: Duration = Duration::from_millis(5);
 /// Between two looks while nothing happens.
 const IDLE_TICK: Duration = Duration::from_millis(500);
-/// After this long a capture has handed over all that was sent before: the ring's timer, in jiffies of 10 ms.
-const CAPTURE_LAG: Duration = Duration::from_millis(15);
 /// How long the network may take at least to learn where the VM is now.
 const LEARNING: Duration = Duration::from_secs(1);
 /// So long no frame for the VM alone must have come before the end is told.
@@ -124,12 +122,13 @@ impl Worker {
         }
         let mut exit = NetdevExit::default();
         exit.attach(Injector::open(name, plan.mark)?);
+        let random = || random_u128().map_err(|errno| Error::new("get random bytes", name.to_string(), errno));
         let mut worker = Self {
             observer,
             commands: inbox.commands,
             wake: inbox.wake,
-            session: random_u128(),
-            instance: random_u128(),
+            session: random()?,
+            instance: random()?,
             ifindex: interface.ifindex,
             mtu: interface.mtu,
             links,
@@ -208,7 +207,7 @@ impl Worker {
     /// Everything that is due.
     fn turn(&mut self) -> Result<(), HandoverError> {
         let now = clock::monotonic_ns();
-        self.follow_link(now)?;
+        self.follow_link()?;
         self.pump();
         if self.state == State::Calibrate && now.saturating_sub(self.sampled_at) >= nanos(TICK) {
             self.sampled_at = now;
@@ -298,19 +297,19 @@ impl Worker {
         let at = at.filter(|at| *at <= seen).unwrap_or(seen);
         self.stopped = Some((at, seen));
         self.report.stopped_ns = Some(at);
-        self.sample();
+        self.sample_stopped();
         self.enter(State::Stopping { until: now + nanos(CAPTURE_LAG) }, "the VM has stopped");
     }
 
     /// Every frame from the cut on is for the destination.
     fn make_cut(&mut self, now: u64) {
         let (Some((at, _)), Some(evidence)) = (self.stopped, &self.evidence) else { return };
-        let cut = evidence.find_cut(self.kept.frames(), at);
+        let (cut, reason) = evidence.find_cut(self.kept.frames(), self.kept.next(), at);
         self.kept.cut(cut.index);
         self.count_from_cut();
         self.remember_doubtful();
         self.report.cut_method = Some(cut.method.name());
-        self.report.cut_reason = cut.reason.clone();
+        self.report.cut_reason = reason;
         self.report.cut_after_ns = Some(clock::realtime_ns().saturating_sub(at));
         let message = format!("the cut is at frame {} by {}", cut.index, cut.method.name());
         self.cut = Some(cut);
@@ -369,7 +368,7 @@ impl Worker {
         self.push_end();
     }
 
-    fn follow_link(&mut self, now: u64) -> Result<(), HandoverError> {
+    fn follow_link(&mut self) -> Result<(), HandoverError> {
         let hello = self.hello();
         self.link.greet(&hello);
         match self.hear() {

@@ -223,6 +223,17 @@ pub enum Method {
 }
 
 impl Method {
+    /// The stable name, as in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UsedRing => "used_ring",
+            Self::UsedIndex => "used_index",
+            Self::TxPackets => "tx_packets",
+            Self::Timestamp => "timestamp",
+        }
+    }
+
     /// All, in the order of their numbers, which begin at 1.
     pub const ALL: [Self; 4] = [Self::UsedRing, Self::UsedIndex, Self::TxPackets, Self::Timestamp];
 
