@@ -41,8 +41,6 @@ pub struct SourcePlan {
     pub mark: u32,
     /// How long the destination's VM may take until it runs.
     pub resume_timeout: Duration,
-    /// Whether it is ready again after a handover.
-    pub persistent: bool,
 }
 
 /// One netdev of a VM that is going to arrive on this host.
