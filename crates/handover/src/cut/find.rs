@@ -109,6 +109,7 @@ fn by_queue(evidence: &Evidence<'_>, receive: &Receive<'_>) -> Option<Cut> {
     }
     let most = near.iter().map(|candidate| candidate.equal.rank()).max().unwrap_or(0);
     if receive.knows_offered()
+        && receive.holds_anything()
         && !near.iter().any(|candidate| candidate.equal.begins_certain())
         && let Some((rank, index)) = by_contents(evidence, receive, &mut contents)
         && rank > most

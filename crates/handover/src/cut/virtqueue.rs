@@ -159,6 +159,11 @@ impl<'a> Receive<'a> {
         self.location.avail_host.is_some()
     }
 
+    /// Whether any buffer may still hold what the device wrote.
+    pub(super) fn holds_anything(&self) -> bool {
+        self.intact.contains(&true)
+    }
+
     /// The frame bytes at the start of the used element at `position`, up to `limit` of them: the first buffer of a
     /// frame. `None` if the driver has offered the buffer again, or nothing of that kind is there.
     pub(super) fn frame_start(&self, position: usize, limit: usize) -> Option<Vec<u8>> {

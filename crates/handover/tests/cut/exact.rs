@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tapferry_handover::cut::{Cut, Evidence, Method, Reason, Receive, find};
+use tapferry_handover::cut::{Counts, Cut, Evidence, Instability, Method, Reason, Receive, Seen, find};
 
 use crate::model::{Driver, Layout, Model};
 
@@ -254,4 +254,61 @@ fn without_the_queue_counts_say_and_without_them_the_timestamp() {
     assert_eq!((cut.index, cut.method, cut.why_not_better), (35, Method::TxPackets, Some(Reason::NoQueue)));
     let cut = find(&evidence(None));
     assert_eq!((cut.index, cut.method, cut.why_not_better), (38, Method::Timestamp, Some(Reason::NoSamples)));
+}
+
+/// Frames of many lengths, all of them delivered one by one but those that `dropped` names.
+fn delivered_without(dropped: &[usize], driver: Driver) -> Model {
+    let traffic: Vec<Traffic> =
+        (0..60).map(|at| Traffic { len: 100 + at * 7 % 31, repeats: false }).collect();
+    let mut model = Model::new(driver, 9);
+    for (number, frame) in frames(&traffic).into_iter().enumerate() {
+        model.capture(frame);
+        if dropped.contains(&number) {
+            model.read();
+            model.purge();
+        }
+        model.run();
+        model.guest_runs();
+        model.sample();
+    }
+    model
+}
+
+#[test]
+fn multicast_frames_that_qemu_keeps_from_the_guest_are_passed_over() {
+    let offered_at_once = Driver { refill_at: 1, ..PLAIN };
+    for driver in [PLAIN, offered_at_once] {
+        let model = delivered_without(&[20, 33, 34, 50, 57], driver);
+        let cut = cut_of(&model, 0);
+        assert_eq!((cut.index, cut.method, cut.why_not_better), (60, Method::UsedRing, None));
+    }
+}
+
+#[test]
+fn a_queue_with_other_frames_in_it_leaves_it_to_the_counts() {
+    let model = delivered_without(&[], PLAIN);
+    let location = model.location();
+    let receive = Receive::read(&model.memory, &location).unwrap();
+    let other: Vec<Vec<u8>> = (0..60).map(|_| vec![1; 2000]).collect();
+    let seen: Vec<Seen<'_>> = other
+        .iter()
+        .zip(0..)
+        .map(|(bytes, index)| Seen { index, timestamp_ns: 0, beside: None, bytes })
+        .collect();
+    let cut = |got| {
+        find(&Evidence {
+            captured: 60,
+            frames: &seen,
+            counts: Some(Counts { read: 58, got }),
+            receive: Some(&receive),
+            stopped_at_ns: 0,
+        })
+    };
+    let drifting = cut(Err(Instability::Drifting));
+    assert_eq!((drifting.index, drifting.method), (56, Method::TxPackets));
+    assert_eq!(drifting.why_not_better, Some(Reason::NoMatch));
+    let still = cut(Err(Instability::StandsStill));
+    assert_eq!((still.index, still.method), (56, Method::TxPackets));
+    assert_eq!(still.why_not_better, Some(Reason::OtherQueue));
+    assert_eq!(cut(Ok(57)).method, Method::UsedIndex);
 }
