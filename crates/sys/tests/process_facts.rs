@@ -73,7 +73,9 @@ fn a_tap_that_its_holder_would_take_along_stays_while_it_is_held() {
             .env(CHILD, "")
             .stdout(Stdio::null()),
     );
-    wait_until("the making of the TAP", || link::exists("tapA") && state("tapA").carrier);
+    // Not before: while a thread that is not the first executes a program, its process has no descriptors.
+    let program = format!("/proc/{}/comm", holder.pid());
+    wait_until("its start", || std::fs::read_to_string(&program).is_ok_and(|name| name == "sleep\n"));
     let held = HeldTap::of_process(holder.pid(), &name("tapA"), own_namespace()).unwrap();
     holder.kill();
     assert!(state("tapA").carrier);
@@ -124,10 +126,19 @@ fn no_tap_no_process_and_no_permission_are_told_apart() {
     assert!(refused.to_string().contains(&format!("'tapA of process {pid}'")), "{refused}");
 }
 
-/// Where the file of a process's program begins in its memory, behind an address without memory.
+/// Where the file of a process's program begins in its memory, behind an address without memory. A process that
+/// was just started may not have it there yet.
 fn program(pid: i32) -> u64 {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it is there");
-    let (start, _) = maps.split_once('-').expect("a mapping's first and last address");
+    let file = std::fs::read_link(format!("/proc/{pid}/exe")).expect("it is there");
+    let file = file.to_str().expect("a name in ASCII");
+    let mut first = None;
+    wait_until("the loading of the program", || {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it is there");
+        first = maps.lines().find(|line| line.ends_with(file)).map(str::to_owned);
+        first.is_some()
+    });
+    let first = first.expect("a mapping");
+    let (start, _) = first.split_once('-').expect("its first and last address");
     u64::from_str_radix(start, 16).expect("an address")
 }
 
