@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use tapferry_redirect::parts::Frame;
-use tapferry_sys::clock;
+use tapferry_sys::{Captured, clock};
 use tapferry_sys::process_memory::ProcessMemory;
 
 use crate::connection::nanos;
@@ -19,8 +19,15 @@ use crate::plan::Process;
 pub(crate) const CAPTURE_LAG: Duration = Duration::from_millis(15);
 /// Frames that the guest must have got again before it is judged which ones it lacks.
 const ENOUGH: u16 = 8;
-/// Samples that must have been taken of the guest that runs on.
-const ENOUGH_SAMPLES: usize = 20;
+
+/// What an interface counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TapCounters {
+    /// Frames that were read by the holder of the TAP.
+    pub(crate) tx_packets: u64,
+    /// Frames that its queue had no room for.
+    pub(crate) tx_dropped: u64,
+}
 
 /// Counters at a moment, until it is known how many frames had been captured by then.
 #[derive(Debug, Clone, Copy)]
@@ -48,10 +55,12 @@ pub(crate) struct Evidence {
     pending: VecDeque<Pending>,
     /// The stamp of the newest frame, nanoseconds since 1970.
     newest_ns: u64,
-    /// Frames captured by the samples that were taken last.
-    captured: u64,
-    /// The counters when the VM had stopped.
-    stopped: Option<(u64, Option<u16>)>,
+    /// What the TAP's queue had dropped at the last look.
+    dropped: Option<u64>,
+    /// The TAP's counter when the VM had stopped.
+    stopped: Option<u64>,
+    /// The queue's used index then.
+    used_at_stop: Option<u16>,
     /// Samples since the VM runs on here.
     since: Vec<Sample>,
 }
@@ -74,8 +83,9 @@ impl Evidence {
             calibration: Calibration::new(),
             pending: VecDeque::new(),
             newest_ns: 0,
-            captured: 0,
+            dropped: None,
             stopped: None,
+            used_at_stop: None,
             since: Vec::new(),
         }
     }
@@ -100,21 +110,27 @@ impl Evidence {
     }
 
     /// Looks at the counters, when `captured` frames have been taken from the capture.
-    pub(crate) fn sample(&mut self, captured: u64, tx_packets: impl FnMut() -> Option<u64>) {
+    pub(crate) fn sample(&mut self, captured: u64, counters: impl FnMut() -> Option<TapCounters>) {
         let at = clock::realtime_ns();
         let lag = nanos(CAPTURE_LAG);
         while let Some(sample) = self.pending.pop_front_if(|sample| sample.at + lag < at) {
             // No frame has come since, or it would have settled this one.
             self.settle(sample, captured);
         }
-        if let Some((tx_packets, used)) = self.counters(tx_packets) {
-            self.pending.push_back(Pending { at: clock::realtime_ns(), tx_packets, used });
+        if let Some((tap, used)) = self.look(counters) {
+            if self.dropped.replace(tap.tx_dropped).is_some_and(|before| before != tap.tx_dropped) {
+                // Frames that were captured and never read put all counters out of step.
+                self.note_interruption();
+            }
+            self.pending.push_back(Pending { at: clock::realtime_ns(), tx_packets: tap.tx_packets, used });
         }
     }
 
-    /// Looks at the counters of a VM that has stopped.
-    pub(crate) fn sample_stopped(&mut self, tx_packets: impl FnMut() -> Option<u64>) {
-        self.stopped = self.counters(tx_packets);
+    /// Looks at the counters of a VM that has stopped: they stand still.
+    pub(crate) fn sample_stopped(&mut self, counters: impl FnMut() -> Option<TapCounters>) {
+        let (tap, used) = self.look(counters).unzip();
+        self.stopped = tap.map(|tap| tap.tx_packets);
+        self.used_at_stop = used.flatten();
     }
 
     /// Where the cut is, and why it was not found in a better way.
@@ -124,14 +140,14 @@ impl Evidence {
         captured: u64,
         stopped_at_ns: u64,
     ) -> (Cut, Option<String>) {
-        let frames: Vec<_> = frames.map(seen).collect();
-        let counts = self.stopped.and_then(|(tx_packets, used)| self.calibration.counts(tx_packets, used));
-        let receive = self.receive();
-        let (receive, unreadable) = match receive {
+        let frames: Vec<_> = frames.filter_map(seen).collect();
+        let (receive, unreadable) = match self.receive() {
             Some(Ok(receive)) => (Some(receive), None),
             Some(Err(why)) => (None, Some(why)),
             None => (None, self.why_no_queue.clone()),
         };
+        let used = receive.as_ref().map(Receive::index);
+        let counts = self.stopped.and_then(|tx_packets| self.calibration.counts(tx_packets, used));
         let evidence =
             cut::Evidence { captured, frames: &frames, counts, receive: receive.as_ref(), stopped_at_ns };
         let cut = cut::find(&evidence);
@@ -146,24 +162,26 @@ impl Evidence {
         cut: u64,
         frames: impl Iterator<Item = (u64, Frame<'a>)>,
         captured: u64,
-        tx_packets: impl FnMut() -> Option<u64>,
+        counters: impl FnMut() -> Option<TapCounters>,
         is_last_look: bool,
     ) -> Option<usize> {
-        if let Some((tx_packets, used)) = self.counters(tx_packets) {
-            self.since.push(Sample { captured, tx_packets, used });
+        if let Some((tap, used)) = self.look(counters) {
+            self.since.push(Sample { captured, tx_packets: tap.tx_packets, used });
         }
-        let (_, used_at_stop) = self.stopped?;
         let receive = self.receive().and_then(Result::ok);
-        let got = receive.as_ref().zip(used_at_stop).map_or(0, |(now, before)| now.index().wrapping_sub(before));
-        if !is_last_look && got < ENOUGH && self.since.len() < ENOUGH_SAMPLES {
+        let got =
+            receive.as_ref().zip(self.used_at_stop).map_or(0, |(now, before)| now.index().wrapping_sub(before));
+        if !is_last_look && got < ENOUGH {
             return None;
         }
-        let frames: Vec<_> = frames.map(seen).collect();
+        let frames: Vec<_> = frames.filter_map(seen).collect();
+        let used_at_stop = self.used_at_stop.unwrap_or(0);
+        let receive = receive.filter(|_| self.used_at_stop.is_some());
         let given = cut::give_back(&Resumed {
             cut,
-            used_at_stop: used_at_stop.unwrap_or(0),
+            used_at_stop,
             frames: &frames,
-            receive: receive.as_ref().filter(|_| used_at_stop.is_some()),
+            receive: receive.as_ref(),
             before: &self.calibration,
             since: &self.since,
         });
@@ -180,17 +198,16 @@ impl Evidence {
     }
 
     fn settle(&mut self, sample: Pending, captured: u64) {
-        self.captured = captured;
         let Pending { tx_packets, used, .. } = sample;
         self.calibration.push(Sample { captured, tx_packets, used });
     }
 
-    /// The TAP's counter, and the queue's where both belong together.
-    fn counters(&self, mut tx_packets: impl FnMut() -> Option<u64>) -> Option<(u64, Option<u16>)> {
-        let before = tx_packets()?;
+    /// The TAP's counters, and the queue's where both belong together.
+    fn look(&self, mut counters: impl FnMut() -> Option<TapCounters>) -> Option<(TapCounters, Option<u16>)> {
+        let before = counters()?;
         let Some((memory, location)) = &self.queue else { return Some((before, None)) };
         let used = cut::used_index(memory, location).ok();
-        let after = tx_packets()?;
+        let after = counters()?;
         Some((after, used.filter(|_| before == after)))
     }
 
@@ -200,12 +217,8 @@ impl Evidence {
     }
 }
 
-fn seen<'a>((index, frame): (u64, Frame<'a>)) -> Seen<'a> {
-    let captured = frame.captured;
-    Seen {
-        index,
-        timestamp_ns: captured.timestamp_ns,
-        beside: captured.beside,
-        bytes: captured.bytes,
-    }
+/// A frame as the guest sees it. Of one that was captured in part its length is not known.
+fn seen<'a>((index, frame): (u64, Frame<'a>)) -> Option<Seen<'a>> {
+    let Captured { timestamp_ns, beside, bytes, .. } = frame.captured;
+    (!frame.captured.is_truncated()).then_some(Seen { index, timestamp_ns, beside, bytes })
 }

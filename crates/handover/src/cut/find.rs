@@ -8,10 +8,7 @@ use super::contents::{Contents, Equal, FRAMES};
 use super::frames::{Seen, position};
 use super::lengths::{Alignment, MAX_MISSING, backward};
 use super::virtqueue::Receive;
-
-/// Frames that QEMU has read and the guest not got, where nothing tells: two at the most were measured. One too many
-/// is a duplicate, one too few is lost.
-const USUALLY_UNDELIVERED: u64 = 2;
+use crate::wire::Method;
 
 /// The newest frames among which the cut is looked for where counts do not say where.
 const SEARCHED: usize = 4096;
@@ -30,31 +27,23 @@ pub struct Evidence<'a> {
     pub stopped_at_ns: u64,
 }
 
-/// How a cut was found, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Method {
-    /// The frames beside the queue's used ring. Exact.
-    UsedRing,
-    /// The queue's used index. Exact as long as each frame fills one buffer.
-    UsedIndex,
-    /// The TAP's counter: frames may be delivered twice, two at the most.
-    TxPackets,
-    /// The event's timestamp: frames may be lost.
-    Timestamp,
-}
-
 /// Why a cut is not sure, or was not found in a better way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Reason {
     /// The queue could not be read.
+    #[error("the VM's receive queue could not be read")]
     NoQueue,
     /// The guest gets its frames in another queue.
+    #[error("the guest receives through another queue, or several")]
     OtherQueue,
     /// What is in the queue does not go with the captured frames: a packed ring, or frames from elsewhere.
+    #[error("what is in the VM's receive queue does not go with the captured frames")]
     NoMatch,
     /// Several places go with the queue, and neither contents nor counts decide. The last of them was taken.
+    #[error("several places for the cut go with the VM's receive queue")]
     Ambiguous,
     /// The TAP's counter was not sampled.
+    #[error("the VM stopped before the TAP's counters had been sampled")]
     NoSamples,
 }
 
@@ -201,10 +190,9 @@ fn by_counts(evidence: &Evidence<'_>, why_not: Reason) -> Cut {
     };
     match evidence.counts {
         Some(Counts { got: Ok(got), .. }) => cut(got, Method::UsedIndex, why_not),
-        Some(Counts { read, .. }) => {
-            // Frames that may be beyond the newest cannot be among those that the guest lacks.
-            cut(read.min(evidence.captured).saturating_sub(USUALLY_UNDELIVERED), Method::TxPackets, why_not)
-        }
+        // QEMU may have read up to two more frames than the guest has got, as measured: they are lost. Taking them for
+        // lost where they are not would deliver them twice.
+        Some(Counts { read, .. }) => cut(read, Method::TxPackets, why_not),
         None => {
             let late = evidence.frames.iter().find(|frame| frame.timestamp_ns >= evidence.stopped_at_ns);
             cut(late.map_or(evidence.captured, |frame| frame.index), Method::Timestamp, Reason::NoSamples)

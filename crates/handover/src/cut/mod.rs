@@ -25,7 +25,7 @@ mod contents;
 mod lengths;
 
 pub use calibration::{Calibration, Counts, Instability, Sample};
-pub use find::{Cut, Evidence, Method, Reason, find};
+pub use find::{Cut, Evidence, Reason, find};
 pub use frames::Seen;
 pub use give_back::{Basis, GiveBack, Resumed, give_back};
 pub use memory::{GuestMemory, RamBlock};

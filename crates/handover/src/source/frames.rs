@@ -5,13 +5,14 @@ use std::time::Duration;
 use tapferry_redirect::Latency;
 use tapferry_redirect::parts::{Capture, Frame, FrameSource, Step};
 use tapferry_sys::filter::{Direction, Program};
-use tapferry_sys::link::LinkWatch;
+use tapferry_sys::link::{Link, LinkWatch};
 use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::{Errno, clock};
 
 use super::state::State;
 use super::worker::Worker;
 use crate::connection::nanos;
+use crate::evidence::TapCounters;
 use crate::report::Outcome;
 use crate::wire::{self, Message};
 
@@ -125,13 +126,13 @@ impl Worker {
     pub(super) fn sample(&mut self) {
         let captured = self.kept.next();
         let Self { evidence: Some(evidence), links, ifindex, .. } = self else { return };
-        evidence.sample(captured, || tx_packets(links, *ifindex));
+        evidence.sample(captured, || counters(links, *ifindex));
     }
 
     /// The same when the VM has stopped.
     pub(super) fn sample_stopped(&mut self) {
         let Self { evidence: Some(evidence), links, ifindex, .. } = self else { return };
-        evidence.sample_stopped(|| tx_packets(links, *ifindex));
+        evidence.sample_stopped(|| counters(links, *ifindex));
     }
 
     /// Whether a frame has been taken that was sent after the stop was known: then so have all before it.
@@ -216,7 +217,7 @@ impl Worker {
                 return self.end_cancelled();
             };
             let frames = (cut.index..).zip(doubtful.frames());
-            let look = || tx_packets(links, *ifindex);
+            let look = || counters(links, *ifindex);
             let purged = evidence.purged(cut.index, frames, *captured, look, now >= until);
             let Some(purged) = purged else { return };
             self.given = true;
@@ -243,8 +244,8 @@ impl Worker {
 
     /// Frames that wait in the TAP's queue.
     fn backlog(&mut self) -> u64 {
-        let Some(read) = tx_packets(&mut self.links, self.ifindex) else { return 0 };
-        self.evidence.as_ref().map_or(0, |evidence| evidence.backlog(self.captured, read))
+        let Some(tap) = counters(&mut self.links, self.ifindex) else { return 0 };
+        self.evidence.as_ref().map_or(0, |evidence| evidence.backlog(self.captured, tap.tx_packets))
     }
 
     fn end_cancelled(&mut self) {
@@ -278,7 +279,8 @@ impl Worker {
     }
 }
 
-/// Frames that were read from the TAP by its holder, since it was made.
-fn tx_packets(links: &mut LinkWatch, ifindex: IfIndex) -> Option<u64> {
-    links.by_index(ifindex).ok().flatten().map(|link| link.tx_packets)
+/// What the TAP counts.
+fn counters(links: &mut LinkWatch, ifindex: IfIndex) -> Option<TapCounters> {
+    let Link { tx_packets, tx_dropped, .. } = links.by_index(ifindex).ok().flatten()?;
+    Some(TapCounters { tx_packets, tx_dropped })
 }

@@ -216,7 +216,7 @@ pub enum Method {
     UsedRing,
     /// By the virtqueue's used index.
     UsedIndex,
-    /// By the interface's count of frames that QEMU has read.
+    /// By the interface's count of frames that QEMU has read. The guest may lack two before it.
     TxPackets,
     /// By the time of STOP.
     Timestamp,

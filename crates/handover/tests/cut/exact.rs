@@ -2,7 +2,8 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tapferry_handover::cut::{Counts, Cut, Evidence, Instability, Method, Reason, Receive, Seen, find};
+use tapferry_handover::cut::{Counts, Cut, Evidence, Instability, Reason, Receive, Seen, find};
+use tapferry_handover::wire::Method;
 
 use crate::model::{Driver, Layout, Model};
 
@@ -251,7 +252,7 @@ fn without_the_queue_counts_say_and_without_them_the_timestamp() {
     let cut = find(&evidence(calibration.counts(model.tx_packets, Some(model.used))));
     assert_eq!((cut.index, cut.method, cut.why_not_better), (36, Method::UsedIndex, Some(Reason::NoQueue)));
     let cut = find(&evidence(calibration.counts(model.tx_packets, None)));
-    assert_eq!((cut.index, cut.method, cut.why_not_better), (35, Method::TxPackets, Some(Reason::NoQueue)));
+    assert_eq!((cut.index, cut.method, cut.why_not_better), (37, Method::TxPackets, Some(Reason::NoQueue)));
     let cut = find(&evidence(None));
     assert_eq!((cut.index, cut.method, cut.why_not_better), (38, Method::Timestamp, Some(Reason::NoSamples)));
 }
@@ -305,10 +306,10 @@ fn a_queue_with_other_frames_in_it_leaves_it_to_the_counts() {
         })
     };
     let drifting = cut(Err(Instability::Drifting));
-    assert_eq!((drifting.index, drifting.method), (56, Method::TxPackets));
+    assert_eq!((drifting.index, drifting.method), (58, Method::TxPackets));
     assert_eq!(drifting.why_not_better, Some(Reason::NoMatch));
     let still = cut(Err(Instability::StandsStill));
-    assert_eq!((still.index, still.method), (56, Method::TxPackets));
+    assert_eq!((still.index, still.method), (58, Method::TxPackets));
     assert_eq!(still.why_not_better, Some(Reason::OtherQueue));
     assert_eq!(cut(Ok(57)).method, Method::UsedIndex);
 }
