@@ -26,6 +26,8 @@ fn what_comes_while_the_vm_moves_reaches_its_guest_once_and_in_order() {
     here.wait_for(500, PATIENCE);
     std::thread::sleep(Duration::from_millis(100));
     here.set_paused(true);
+    // It may be in the midst of reading one.
+    std::thread::sleep(Duration::from_millis(50));
     source.handle.stopped(None);
     send("tapA", 500..1000);
     source.told.wait_state("forward");

@@ -271,7 +271,7 @@ impl Worker {
     }
 
     fn tend_gate(&mut self, now: u64) {
-        if now.saturating_sub(self.gate_tended_at) < nanos(GATE_CARE) {
+        if self.report.opened_ns.is_some() || now.saturating_sub(self.gate_tended_at) < nanos(GATE_CARE) {
             return;
         }
         self.gate_tended_at = now;
@@ -300,8 +300,13 @@ impl Worker {
     fn open_gate(&mut self) {
         // First: what comes through the opening gate must not be missed.
         self.open_direct();
-        if let Some(gate) = self.gate.take() {
-            self.report.kept_out = gate.refused();
+        if let Some(gate) = &self.gate {
+            // It opens at once; that it goes takes the kernel some milliseconds, and can wait until nothing else does.
+            if let Err(error) = gate.keep_closed_for(Duration::ZERO) {
+                let message = format!("{error}: what the network delivers is kept from the VM for another moment");
+                self.gate = None;
+                self.warn("gate_stuck", &message);
+            }
         }
         self.report.opened_ns = Some(clock::realtime_ns());
         self.enter(State::Passing, "the gate is open");
@@ -528,11 +533,9 @@ impl Worker {
         if let Some(connection) = &mut self.connection {
             connection.flush().ok();
         }
-        if let Some(gate) = self.gate.take() {
-            self.report.kept_out = gate.refused();
-        }
-        self.direct = None;
         self.update_report();
+        self.gate = None;
+        self.direct = None;
         self.report.discarded += std::mem::take(&mut self.report.parked);
         if let Some(before) = self.queue_length.take() {
             queue_length::set(self.ifindex, before).ok();
