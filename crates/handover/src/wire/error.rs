@@ -15,7 +15,9 @@ pub enum WireError {
         begins: [u8; 4],
     },
     /// A tapferry of another age.
-    #[error("the peer speaks version {theirs} of the handover protocol, this tapferry speaks version {VERSION}")]
+    #[error(
+        "the peer speaks version {theirs} of the handover protocol, this tapferry speaks version {VERSION}"
+    )]
     Version {
         /// The version that the peer speaks.
         theirs: u16,

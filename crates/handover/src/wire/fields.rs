@@ -16,7 +16,8 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], WireError> {
-        let (bytes, rest) = self.rest.split_first_chunk().ok_or(WireError::Short { kind: self.kind, field })?;
+        let (bytes, rest) =
+            self.rest.split_first_chunk().ok_or(WireError::Short { kind: self.kind, field })?;
         self.rest = rest;
         Ok(*bytes)
     }
