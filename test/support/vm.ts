@@ -13,8 +13,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Monitor, type MonitorEvent } from '../../ts/monitor/index.ts'
 import { run } from './cli.ts'
 import { Console } from './console.ts'
-import { type Lab, TARGET, TESTBED, Unavailable } from './lab.ts'
 import type { Flow } from './tally.ts'
+import { type Lab, TARGET, TESTBED, Unavailable } from './testbed.ts'
 
 const QEMU = 'qemu-system-x86_64'
 
