@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Vm } from '../../test/support/vm.ts'
 import type { Host } from './network.ts'
+import { downtimeLimit } from './pace.ts'
 import type { Variant } from './variants.ts'
 import { Watch } from './watch.ts'
 
@@ -32,7 +33,8 @@ export async function migrate(
   const arriving = new Watch(destination, 'the destination')
   await prepare(source, course.cancelled)
   await prepare(destination, false)
-  await source.command('migrate-set-parameters', { 'downtime-limit': downtimeMs, 'max-bandwidth': BANDWIDTH })
+  const limits = { 'downtime-limit': downtimeLimit(downtimeMs), 'max-bandwidth': BANDWIDTH }
+  await source.command('migrate-set-parameters', limits)
   const uri = `tcp:${to.migrationAddress}:${PORT}`
   await destination.command('migrate-incoming', { uri })
   const started = performance.now()

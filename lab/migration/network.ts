@@ -20,9 +20,6 @@ export const CLIENT_ADDRESS = '10.0.0.1'
 export const GUEST_ADDRESS = '10.0.0.2'
 export const PREFIX = 24
 
-/** Fast enough for a guest of 128 MiB, slow enough that its last pages take a while. */
-const MIGRATION_RATE = '400mbit'
-
 export interface Host {
   readonly name: 'a' | 'b'
   readonly lab: Lab
@@ -37,7 +34,14 @@ export interface Network {
   readonly hosts: readonly [Host, Host]
 }
 
-export async function build(queues: number, cleanup: Cleanup): Promise<Network> {
+/** What is up to the variant. */
+interface Shape {
+  readonly queues: number
+  /** Megabits a second for the state of the VM. */
+  readonly migrationMbit: number
+}
+
+export async function build(shape: Shape, cleanup: Cleanup): Promise<Network> {
   const [client, middle, a, b] = await Promise.all([
     open(cleanup),
     open(cleanup),
@@ -51,7 +55,7 @@ export async function build(queues: number, cleanup: Cleanup): Promise<Network> 
   await join(a, 'ctl0', b, 'ctl0')
   await middle.ask('bridge', { name: 'br0', ports: ['client', 'host-a', 'host-b'] })
   await ip(client, 'addr', 'add', `${CLIENT_ADDRESS}/${PREFIX}`, 'dev', CLIENT_NIC)
-  return { client, hosts: [await host('a', 1, a, queues), await host('b', 2, b, queues)] }
+  return { client, hosts: [await host('a', 1, a, shape), await host('b', 2, b, shape)] }
 }
 
 async function open(cleanup: Cleanup): Promise<Lab> {
@@ -60,14 +64,15 @@ async function open(cleanup: Cleanup): Promise<Lab> {
   return lab
 }
 
-async function host(name: Host['name'], number: number, lab: Lab, queues: number): Promise<Host> {
+async function host(name: Host['name'], number: number, lab: Lab, shape: Shape): Promise<Host> {
+  const { queues, migrationMbit } = shape
   await lab.ask('tap', { name: TAP, held: false, queues })
   await lab.ask('bridge', { name: 'br0', ports: ['uplink', TAP] })
   const migrationAddress = `10.1.0.${number}`
   const controlAddress = `10.2.0.${number}`
   await ip(lab, 'addr', 'add', `${migrationAddress}/${PREFIX}`, 'dev', 'mig0')
   await ip(lab, 'addr', 'add', `${controlAddress}/${PREFIX}`, 'dev', 'ctl0')
-  const limit = ['tbf', 'rate', MIGRATION_RATE, 'burst', '256kb', 'latency', '50ms']
+  const limit = ['tbf', 'rate', `${migrationMbit}mbit`, 'burst', '256kb', 'latency', '50ms']
   await lab.ask('run', { command: ['tc', 'qdisc', 'add', 'dev', 'mig0', 'root', ...limit] })
   return { name, lab, migrationAddress, controlAddress }
 }

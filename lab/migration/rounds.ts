@@ -10,6 +10,7 @@ import { type Ferried, Ferry } from './ferries.ts'
 import { Machines } from './machine.ts'
 import { migrate } from './migrate.ts'
 import { build, type Host, type Network } from './network.ts'
+import { megabits } from './pace.ts'
 import { starve } from './starve.ts'
 import { type Counts, Flows } from './traffic.ts'
 import type { Variant } from './variants.ts'
@@ -42,10 +43,10 @@ export interface Wanted {
 }
 
 export async function* rounds(image: GuestImage, wanted: Wanted, cleanup: Cleanup): AsyncGenerator<Row> {
-  const { machine, course } = wanted.variant
+  const { machine, course, downtimeMs } = wanted.variant
   const directory = await mkdtemp(join(tmpdir(), 'tapferry-migration-'))
   cleanup.add(() => rm(directory, { recursive: true, force: true }))
-  const network = await build(machine.queues ?? 1, cleanup)
+  const network = await build({ queues: machine.queues ?? 1, migrationMbit: megabits(downtimeMs) }, cleanup)
   const machines = new Machines(directory, image, machine, cleanup)
   let [here, there] = network.hosts
   let guest = await machines.boot(here)
