@@ -6,12 +6,31 @@ const STEP_MS = 5_000
 
 export class Cleanup {
   readonly #steps: (() => Promise<unknown>)[] = []
+  #undone: Promise<void> = Promise.resolve()
+  #closed = false
+
+  /** Nothing more is to be begun. */
+  get closed(): boolean {
+    return this.#closed
+  }
 
   add(step: () => Promise<unknown>): void {
     this.#steps.push(step)
   }
 
-  async run(): Promise<void> {
+  /** One at a time: whoever asks meanwhile waits for the same steps. */
+  run(): Promise<void> {
+    this.#undone = this.#undone.then(() => this.#undo())
+    return this.#undone
+  }
+
+  /** For good. */
+  close(): Promise<void> {
+    this.#closed = true
+    return this.run()
+  }
+
+  async #undo(): Promise<void> {
     for (let step = this.#steps.pop(); step !== undefined; step = this.#steps.pop()) {
       // What has ended already, after Ctrl-C for example, needs no more. The rest ends with this process.
       await Promise.race([step().catch(() => {}), sleep(STEP_MS, undefined, { ref: false })])

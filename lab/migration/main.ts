@@ -7,6 +7,7 @@
  *     network.ts    two hosts, a switch and a client, each in a network namespace
  *     machine.ts    the VM on one host, and the one that waits on the other
  *     traffic.ts    what the client sends, and what the guest has counted of it
+ *     count.ts      what is missing of it, and since when
  *     migrate.ts    one migration over QMP
  *     pace.ts       when QEMU is to stop the VM, and how fast its state travels
  *     watch.ts      what VMs tell of it
@@ -68,7 +69,7 @@ async function measure({ variants, migrations, ferries, json }: Plan, cleanup: C
         if (json !== undefined) await appendFile(json, `${JSON.stringify(row)}\n`)
       }
     } catch (error) {
-      if (error instanceof Unavailable) throw error
+      if (error instanceof Unavailable || cleanup.closed) throw error
       // What the other variants tell is not worth less.
       failures += 1
       process.stderr.write(`${variant.name}: ${error instanceof Error ? error.message : error}\n`)
@@ -91,6 +92,6 @@ async function interruptible(work: (cleanup: Cleanup) => Promise<number>): Promi
   const working = work(cleanup)
   // After a signal, what becomes of the work is of no interest.
   working.catch(() => {})
-  const end = await Promise.race([working, interrupted]).finally(() => cleanup.run())
+  const end = await Promise.race([working, interrupted]).finally(() => cleanup.close())
   return typeof end === 'number' ? end : STATUS_SIGNALLED + constants.signals[end]
 }

@@ -12,8 +12,8 @@ const SLOW_MBIT = 200
 const LONG_MS = 1_000
 
 /** Zeros in one piece, megabits, and what is left per part of it that is no zeros. */
-const ZEROS_MBIT = 330
-const LEFT_PER_SENT = 1.3
+const ZEROS_MBIT = 310
+const LEFT_PER_SENT = 1.2
 
 export function megabits(downtimeMs: number): number {
   return downtimeMs < LONG_MS ? PLAIN_MBIT : SLOW_MBIT

@@ -1,8 +1,8 @@
 /** What is printed: a line for each migration, and a table for each variant. */
 
+import type { Count } from './count.ts'
 import type { Ferried } from './ferries.ts'
 import type { Row } from './rounds.ts'
-import type { Count } from './traffic.ts'
 
 /** A cell of each row. */
 type Column = readonly [title: string, width: number, cell: (row: Row) => string]
@@ -66,8 +66,9 @@ export function printSummary(rows: readonly Row[]): void {
 }
 
 /** What makes a row worth less than it looks, or was not as it should be. */
-function faults({ lostByReader, stream, source, destination }: Row): string[] {
+function faults({ unicast, lostByReader, stream, source, destination }: Row): string[] {
   return [
+    ...(unicast.elsewhere > 0 ? [`${unicast.elsewhere} were lost long before STOP or after RESUME`] : []),
     ...(lostByReader > 0 ? [`the guest did not count ${lostByReader} frames: its tally says nothing`] : []),
     ...(stream && stream.received !== stream.bytes ? [`the guest has not all ${stream.bytes} bytes`] : []),
     ...ended('source', source),

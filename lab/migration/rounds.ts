@@ -97,7 +97,7 @@ async function migrateOnce(
   })
   await sleep(AFTER_MS)
   const [counts, ferriedSource, ferriedDestination] = await Promise.all([
-    flows.end(vm),
+    flows.end(vm, { stoppedNs, resumedNs }),
     source?.end(),
     destination?.end(),
   ])

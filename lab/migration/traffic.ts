@@ -1,18 +1,13 @@
 /** What the client sends to the guest during a migration, and what has become of it. */
 
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import type { Lab, Reply } from '../../test/support/testbed.ts'
 import type { Tally, Vm } from '../../test/support/vm.ts'
+import { type Count, count, type Sent, type Window } from './count.ts'
 import { MAC, NIC } from './machine.ts'
 import { CLIENT_NIC, GUEST_ADDRESS } from './network.ts'
 import type { Traffic } from './variants.ts'
-
-/** The numbered datagrams of one flow. */
-export interface Count {
-  readonly sent: number
-  readonly lost: number
-  readonly duplicated: number
-  readonly reordered: number
-}
 
 export interface Stream {
   readonly bytes: number
@@ -34,6 +29,10 @@ const STREAM_PORT = 5_001
 const STREAM_MS = 7_000
 /** The sizes of its frames are the stream's own affair; a broadcast is as short as an announcement. */
 const BROADCAST_SIZE = 60
+
+/** Nothing has come for so long: then nothing more will. */
+const QUIET_MS = 500
+const SETTLE_MS = 30_000
 
 const FLOWS = { unicast: 0, broadcast: 1 } as const
 type FlowName = keyof typeof FLOWS
@@ -67,20 +66,20 @@ export class Flows {
   }
 
   /** Ends all flows, and asks the guest, wherever it is now, what has arrived. */
-  async end(guest: Vm): Promise<Counts> {
-    const sent = await Promise.all(
-      this.#names.map(async name => {
-        const { frames, refused } = await this.#client.ask('send-stop', { name })
-        return Number(frames) + Number(refused)
-      }),
-    )
+  async end(guest: Vm, window: Window): Promise<Counts> {
+    const sent = await Promise.all(this.#names.map(name => this.#stop(name)))
     const stream = await this.#endStream(guest)
-    const [tally] = await guest.received(NIC)
-    if (tally === undefined) throw new Error(`the guest has no ${NIC}`)
-    const [unicast, broadcast] = this.#names.map((name, index) => count(tally, FLOWS[name], sent[index] ?? 0))
+    const tally = await settled(guest)
+    const [unicast, broadcast] = sent.map(flow => count(tally.flows[FLOWS[flow.name]], flow, window))
     if (unicast === undefined) throw new Error('nothing was sent')
     const { lostByReader } = tally
     return { unicast, ...(broadcast && { broadcast }), ...(stream && { stream }), lostByReader }
+  }
+
+  async #stop(name: FlowName): Promise<Sent & { name: FlowName }> {
+    const { frames, refused, firstNs, lastNs } = await this.#client.ask('send-stop', { name })
+    const sent = Number(frames) + Number(refused)
+    return { name, sent, firstNs: BigInt(String(firstNs)), lastNs: BigInt(String(lastNs)) }
   }
 
   async #endStream(guest: Vm): Promise<Stream | undefined> {
@@ -95,11 +94,21 @@ export class Flows {
   }
 }
 
-async function begin(client: Lab, name: FlowName, fields: object): Promise<void> {
-  await client.ask('send-start', { name, netdev: CLIENT_NIC, kind: 'udp', flow: FLOWS[name], ...fields })
+/**
+ * What the guest has counted when nothing more comes. A last frame would not tell: where the guest is too slow for
+ * its queue, that one is lost, too.
+ */
+async function settled(guest: Vm): Promise<Tally> {
+  let before: Tally | undefined
+  for (let waitedMs = 0; waitedMs < SETTLE_MS; waitedMs += QUIET_MS) {
+    const [tally] = await guest.reports([NIC], () => true)
+    if (tally !== undefined && isDeepStrictEqual(tally, before)) return tally
+    before = tally
+    await sleep(QUIET_MS)
+  }
+  throw new Error(`frames still came to the guest ${SETTLE_MS / 1000} s after the last one was sent`)
 }
 
-function count(tally: Tally, flow: number, sent: number): Count {
-  const { count = 0, duplicates = 0, outOfOrder = 0 } = tally.flows[flow] ?? {}
-  return { sent, lost: sent - (count - duplicates), duplicated: duplicates, reordered: outOfOrder }
+async function begin(client: Lab, name: FlowName, fields: object): Promise<void> {
+  await client.ask('send-start', { name, netdev: CLIENT_NIC, kind: 'udp', flow: FLOWS[name], ...fields })
 }
