@@ -33,7 +33,7 @@ export class Cleanup {
   async #undo(): Promise<void> {
     for (let step = this.#steps.pop(); step !== undefined; step = this.#steps.pop()) {
       // What has ended already, after Ctrl-C for example, needs no more. The rest ends with this process.
-      await Promise.race([step().catch(() => {}), sleep(STEP_MS, undefined, { ref: false })])
+      await Promise.race([step().catch(() => {}), sleep(STEP_MS)])
     }
   }
 }

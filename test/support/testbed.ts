@@ -90,7 +90,9 @@ export class Lab {
     return ['setpriv', ['--pdeathsig=KILL', '--', 'nsenter', namespace, '--', ...command]]
   }
 
+  /** Does nothing to one that has ended: after Ctrl-C, which it gets too. */
   async close(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
     const closed = once(this.#child, 'close')
     this.#child.stdin.end()
     await closed

@@ -221,6 +221,7 @@ pub(crate) fn packet_receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::R
 }
 
 /// How far a TCP connection has come.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct TcpProgress {
     /// Bytes that the peer has acknowledged; its SYN counts as one.
     pub(crate) acknowledged: u64,
