@@ -40,9 +40,19 @@ export class Console {
 
   /** Waits for the answer to a command; `kind` is what it begins with. One question at a time. */
   ask(command: string, kind: string): Promise<Line> {
-    const answer = this.#expect(kind, ANSWER_MS)
-    this.#input.write(`${command}\n`)
+    const answer = this.answer(kind)
+    this.tell(command)
     return answer
+  }
+
+  /** A command whose answer comes elsewhere: the guest has migrated before it answers. */
+  tell(command: string): void {
+    this.#input.write(`${command}\n`)
+  }
+
+  /** The next answer of a kind, also to a question that was asked before the guest migrated. */
+  answer(kind: string): Promise<Line> {
+    return this.#expect(kind, ANSWER_MS)
   }
 
   #expect(kind: string, timeoutMs: number): Promise<Line> {

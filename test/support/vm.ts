@@ -10,11 +10,11 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Monitor } from '../../ts/monitor/index.ts'
+import { Monitor, type MonitorEvent } from '../../ts/monitor/index.ts'
 import { run } from './cli.ts'
 import { Console } from './console.ts'
-import { type Lab, TARGET, TESTBED, Unavailable } from './lab.ts'
 import type { Flow } from './tally.ts'
+import { type Lab, TARGET, TESTBED, Unavailable } from './testbed.ts'
 
 const QEMU = 'qemu-system-x86_64'
 
@@ -65,6 +65,10 @@ export interface VmOptions {
   readonly passed?: boolean
   /** -S: it waits for `cont`. */
   readonly paused?: boolean
+  /** -incoming defer: it waits for `migrate-incoming` and the state of another VM. */
+  readonly incoming?: boolean
+  /** -m, in QEMU's words. Default 128 MiB. */
+  readonly memory?: string
   /** Without an image the firmware finds nothing to boot, which is running enough for a monitor. */
   readonly image?: GuestImage
 }
@@ -166,6 +170,11 @@ export class Vm {
     return this.#control.command<T>(name, args)
   }
 
+  /** Events of the test's own monitor, from now on. */
+  onEvent(listener: (event: MonitorEvent) => void): void {
+    this.#control.onEvent(listener)
+  }
+
   /** kill -9 for QEMU, or nothing when it has ended. */
   async kill(): Promise<void> {
     await this.#control.close()
@@ -226,16 +235,17 @@ function netdevsOf({ netdevs }: VmOptions): [id: string, netdev: Netdev][] {
 }
 
 function machine(options: VmOptions): string[] {
-  const { image, name, queues = 1, hub = false, paused = false } = options
+  const { image, name, queues = 1, hub = false, paused = false, incoming = false, memory = '128' } = options
   const guest =
     image === undefined
       ? []
       : ['-kernel', image.kernel, '-initrd', image.initrd, '-append', image.cmdline, '-serial', 'stdio']
   const vectors = queues > 1 ? `,mq=on,vectors=${2 * queues + 2}` : ''
   return [
-    ...['-accel', 'tcg', '-M', 'q35', '-m', '128', '-nodefaults', '-display', 'none'],
+    ...['-accel', 'tcg', '-M', 'q35', '-m', memory, '-nodefaults', '-display', 'none'],
     ...['-name', `guest=${name}`, '-smp', String(queues)],
     ...(paused ? ['-S'] : []),
+    ...(incoming ? ['-incoming', 'defer'] : []),
     ...netdevsOf(options).flatMap(([id, netdev], index) => [
       ...['-netdev', backend(id, netdev, options)],
       ...(hub

@@ -220,6 +220,40 @@ pub(crate) fn packet_receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::R
     Ok(Received { length, packet_type: address.sll_pkttype, tag })
 }
 
+/// How far a TCP connection has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TcpProgress {
+    /// Bytes that the peer has acknowledged; its SYN counts as one.
+    pub(crate) acknowledged: u64,
+    /// Segments sent again so far.
+    pub(crate) retransmissions: u32,
+}
+
+/// TCP_INFO of a connected socket.
+pub(crate) fn tcp_progress(socket: BorrowedFd<'_>) -> io::Result<TcpProgress> {
+    /// Where `tcpi_total_retrans` and `tcpi_bytes_acked` are in `struct tcp_info` (linux/tcp.h).
+    const RETRANSMISSIONS: usize = 100;
+    const ACKNOWLEDGED: usize = 120;
+    let mut info = [0_u8; 256];
+    let mut size = length::<[u8; 256]>();
+    // SAFETY: both outlive the call, and `size` is the room behind the pointer. The kernel writes at most so much.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    };
+    check(result)?;
+    let field = |at: usize, length: usize| &info[at..at + length];
+    Ok(TcpProgress {
+        acknowledged: u64::from_ne_bytes(field(ACKNOWLEDGED, 8).try_into().expect("8 bytes")),
+        retransmissions: u32::from_ne_bytes(field(RETRANSMISSIONS, 4).try_into().expect("4 bytes")),
+    })
+}
+
 /// Gives the memory that the allocator keeps for later back to the system (malloc_trim(3)).
 pub(crate) fn trim_heap() {
     // SAFETY: malloc_trim only touches memory that nobody has allocated.

@@ -114,6 +114,22 @@ fn a_topology_is_built_and_torn_down() {
 }
 
 #[test]
+fn a_bridge_that_has_learned_an_address_sends_its_frames_nowhere_else() {
+    let Some(mut lab) = Lab::start_or_skip() else { return };
+    lab.ask(&json!({"op": "tap", "name": "tapA"}));
+    lab.ask(&json!({"op": "tap", "name": "tapB"}));
+    lab.ask(&json!({"op": "bridge", "name": "br0", "ports": ["tapA", "tapB"]}));
+    // What comes in at tapA is from the sender's address, which is what a bridge learns.
+    lab.ask(&json!({"op": "write", "netdev": "tapA"}));
+    lab.ask(&json!({"op": "received", "netdev": "tapB", "atLeast": 1, "clear": true}));
+    let sender = "02:54:46:00:00:01";
+    lab.ask(&json!({"op": "send", "netdev": "br0", "destination": sender, "count": 3}));
+    let seen = lab.ask(&json!({"op": "received", "netdev": "tapA", "atLeast": 3, "clear": true}));
+    assert_eq!(seen["flows"]["0"]["count"], 3);
+    assert_eq!(lab.ask(&json!({"op": "received", "netdev": "tapB", "settleMs": 50}))["frames"], 0);
+}
+
+#[test]
 fn others_join_the_namespace_and_only_their_packet_sockets_are_counted() {
     let Some(mut lab) = Lab::start_or_skip() else { return };
     lab.ask(&json!({"op": "tap", "name": "tapA", "held": false, "vnetHdr": 12}));
@@ -150,7 +166,9 @@ fn what_cannot_be_is_answered_not_survived() {
         json!({"op": "send", "netdev": "tapA", "kind": "tcp-gso", "size": 70_000}),
         json!({"op": "send", "netdev": "tapA", "kind": "raw", "hex": "0"}),
         json!({"op": "send", "netdev": "tapA", "ip": 5}),
+        json!({"op": "send", "netdev": "tapA", "destination": "02:54:46:00:00"}),
         json!({"op": "write", "netdev": "tapA", "mark": 1}),
+        json!({"op": "transfer", "to": "127.0.0.1", "milliseconds": 1}),
         json!({"op": "tap"}),
         json!({"op": "tap", "name": "a name that is much too long"}),
         json!({"op": "received", "netdev": "tapB"}),

@@ -11,8 +11,8 @@
 //! # Requests and replies
 //!
 //! `{"id":1,"op":"...", ...}` is answered by `{"id":1,"ok":true, ...}` or `{"id":1,"ok":false,"error":"..."}`.
-//! `id` is any JSON value. An unknown field is an error. `send`, `write` and a `received` that waits run beside
-//! the others, so their replies come when they are done. Times are CLOCK_REALTIME in nanoseconds, as decimal strings,
+//! `id` is any JSON value. An unknown field is an error. `send`, `write`, `transfer` and a `received` that waits run
+//! beside the others, so their replies come when they are done. Times are CLOCK_REALTIME in nanoseconds, as decimal strings,
 //! because they do not fit into a JavaScript number: `BigInt(reply.firstNs)`.
 //!
 //! | op | fields (default) | reply |
@@ -33,6 +33,7 @@
 //! | `received` | `netdev`, `atLeast` (0), `timeoutMs` (10000), `settleMs` (0), `clear` (false) | a [`Tally`](crate::tally::Tally) |
 //! | `counters` | `netdev` | [`Counters`](crate::link::Counters) |
 //! | `packet-sockets` | | `count` |
+//! | `transfer` | `to` (`ADDRESS:PORT`), `rate` (bytes a second, as fast as possible), `milliseconds` | [`Transferred`](transfer::Transferred) |
 //! | `run` | `command` (program and arguments) | `stdout` |
 //!
 //! - A held TAP is a simulated guest: its frames are read and counted, `write` sends from it, and
@@ -46,7 +47,7 @@
 //!
 //! `count` (1), `first` (0): frame `i` has the number `first + i`. `flow` (0): the series. `rate` (as fast as
 //! possible): frames a second, evenly spaced, or in bursts of `burst`. `tag` (none): an 802.1Q tag's TCI, in the
-//! bytes. `ip` (4; 6), `stamps` (false): each frame's times. `checksum` (`complete`; `partial`, `wrong`). `kind`:
+//! bytes. `destination` (everyone): a MAC address. `ip` (4; 6), `stamps` (false): each frame's times. `checksum` (`complete`; `partial`, `wrong`). `kind`:
 //!
 //! | kind | frame | fields |
 //! | --- | --- | --- |
@@ -72,6 +73,7 @@
 
 mod request;
 mod sending;
+mod transfer;
 
 use std::collections::HashMap;
 use std::fs;
@@ -92,6 +94,7 @@ use crate::reader::Reader;
 use crate::tap::Tap;
 use request::Request;
 use sending::Job;
+use transfer::Transfer;
 
 /// A continuous sending in the background.
 struct Background {
@@ -290,6 +293,10 @@ impl Lab {
             }
             Request::Counters { netdev } => Ok(json!(link::counters(&netdev)?).into()),
             Request::PacketSockets {} => Ok(json!({"count": foreign_packet_sockets()?}).into()),
+            Request::Transfer { to, rate, milliseconds } => {
+                let transfer = Transfer::open(to, rate, Duration::from_millis(milliseconds))?;
+                Ok(Answer::Later(Box::new(move || transfer.run().map(|done| json!(done)))))
+            }
             Request::Run { command } => {
                 let words: Vec<&str> = command.iter().map(String::as_str).collect();
                 let (program, arguments) =

@@ -1,5 +1,7 @@
 //! The requests as they are on the wire; their meaning is in the documentation of the lab.
 
+use std::net::SocketAddr;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -58,6 +60,11 @@ pub(super) enum Request {
         netdev: String,
     },
     PacketSockets {},
+    Transfer {
+        to: SocketAddr,
+        rate: Option<u64>,
+        milliseconds: u64,
+    },
     Run {
         command: Vec<String>,
     },

@@ -35,6 +35,7 @@ pub(super) struct Sending {
     first: u64,
     #[serde(default)]
     flow: u32,
+    destination: Option<String>,
     tag: Option<u16>,
     ip: Option<u8>,
     #[serde(default)]
@@ -90,7 +91,9 @@ impl Sending {
             ChecksumName::Wrong => Checksum::Wrong,
         };
         let tags = self.tag.map(Tag::dot1q).into_iter().collect();
-        let probe = Probe { tags, flow: self.flow, ..Probe::default() };
+        let everyone = Probe::default();
+        let destination = self.destination.as_deref().map_or(Ok(everyone.destination), address_of)?;
+        let probe = Probe { destination, tags, flow: self.flow, ..everyone };
         let gso_size = self.gso_size.unwrap_or(1400);
         let segments = self.segments.unwrap_or(10);
         let source = Source {
@@ -142,6 +145,13 @@ fn bytes_of(hex: &str) -> Result<Vec<u8>> {
         .step_by(2)
         .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).map_err(|_| wrong()))
         .collect()
+}
+
+fn address_of(text: &str) -> Result<[u8; 6]> {
+    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| Error::Invalid(format!("'{text}' is no MAC address")))
 }
 
 /// Makes the frames, one after the other.

@@ -1,0 +1,69 @@
+/** The VM: booted once, and waiting on the other host for every migration. Both have the same machine. */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type GuestImage, Vm, type VmOptions } from '../../test/support/vm.ts'
+import type { Cleanup } from './cleanup.ts'
+import { CLIENT_ADDRESS, GUEST_ADDRESS, type Host, PREFIX, TAP } from './network.ts'
+import type { Machine } from './variants.ts'
+
+export const NETDEV = 'hn0'
+export const MAC = '52:54:00:00:00:01'
+/** The guest's name for its NIC. */
+export const NIC = 'eth0'
+
+/**
+ * Not 128M: where a block of memory is a multiple of 256 KiB, the dirty bitmap of QEMU's emulation forgets a page
+ * now and then, and the guest has lost what was in it.
+ */
+const MEMORY = '131080K'
+
+const PING_ATTEMPTS = 20
+const PING_PAUSE_MS = 100
+
+export class Machines {
+  readonly #directory: string
+  readonly #image: GuestImage
+  readonly #machine: Machine
+  readonly #cleanup: Cleanup
+  #started = 0
+
+  constructor(directory: string, image: GuestImage, machine: Machine, cleanup: Cleanup) {
+    this.#directory = directory
+    this.#image = image
+    this.#machine = machine
+    this.#cleanup = cleanup
+  }
+
+  /** Boots on a host, and lets the network learn where the guest is. */
+  async boot(host: Host): Promise<Vm> {
+    const vm = await this.#start(host, {})
+    await vm.console.booted()
+    await vm.console.ask(`address ${NIC} ${GUEST_ADDRESS}/${PREFIX}`, 'addressed')
+    for (let attempt = 0; attempt < PING_ATTEMPTS; attempt += 1) {
+      const { answers } = await vm.console.ask(`ping ${CLIENT_ADDRESS} 1`, 'pinged')
+      if (answers === 1) return vm
+      await sleep(PING_PAUSE_MS)
+    }
+    throw new Error('the guest does not reach the client')
+  }
+
+  /** Waits on a host for the state of another VM. */
+  incoming(host: Host): Promise<Vm> {
+    return this.#start(host, { incoming: true })
+  }
+
+  async #start({ name, lab }: Host, more: Partial<VmOptions>): Promise<Vm> {
+    this.#started += 1
+    const { nic = '', vnetHdr = true, queues = 1 } = this.#machine
+    const vm = await Vm.start(lab, this.#directory, {
+      name: `${name}${this.#started}`,
+      netdevs: { [NETDEV]: { tap: TAP, vnetHdr, nic: [`mac=${MAC}`, nic].filter(Boolean).join() } },
+      image: this.#image,
+      memory: MEMORY,
+      queues,
+      ...more,
+    })
+    this.#cleanup.add(() => vm.kill())
+    return vm
+  }
+}

@@ -1,0 +1,75 @@
+/** One migration, over QMP as an operator does it. */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Vm } from '../../test/support/vm.ts'
+import type { Host } from './network.ts'
+import { downtimeLimit } from './pace.ts'
+import type { Variant } from './variants.ts'
+import { Watch } from './watch.ts'
+
+const PORT = 4_444
+/** So high that the network between the hosts is what limits the migration, bytes a second. */
+const BANDWIDTH = 1_000_000_000
+
+export interface Migration {
+  /** Where the guest is afterwards. */
+  readonly vm: Vm
+  /** The first STOP and the RESUME after it, as the VMs say: CLOCK_REALTIME, ns. */
+  readonly stoppedNs: bigint
+  readonly resumedNs: bigint
+  /** From `migrate` until it was complete or cancelled. */
+  readonly totalMs: number
+}
+
+/** `begun` is called when the source has begun to migrate, and awaited at the end. */
+export async function migrate(
+  source: Vm,
+  destination: Vm,
+  to: Host,
+  { course, downtimeMs }: Variant,
+  begun: () => Promise<void>,
+): Promise<Migration> {
+  const leaving = new Watch(source, 'the source')
+  const arriving = new Watch(destination, 'the destination')
+  await prepare(source, course.cancelled)
+  await prepare(destination, false)
+  const limits = { 'downtime-limit': downtimeLimit(downtimeMs), 'max-bandwidth': BANDWIDTH }
+  await source.command('migrate-set-parameters', limits)
+  const uri = `tcp:${to.migrationAddress}:${PORT}`
+  await destination.command('migrate-incoming', { uri })
+  const started = performance.now()
+  await source.command('migrate', { uri })
+  await leaving.status('active')
+  const beginning = begun()
+  // It is awaited below; what fails until then is not to end the process.
+  beginning.catch(() => {})
+
+  if (course.cancelled) {
+    await leaving.status('pre-switchover')
+    await sleep(downtimeMs)
+    await source.command('migrate_cancel')
+    await leaving.status('cancelled')
+  } else {
+    await leaving.status('completed')
+    if (course.source === 'quits') await source.command('quit').catch(goneBeforeItsAnswer)
+    if (course.source === 'is killed') await source.kill()
+  }
+  const totalMs = performance.now() - started
+  const stoppedNs = await leaving.change(false)
+  const resumedNs = await (course.cancelled ? leaving : arriving).change(true)
+  await beginning
+  return { vm: course.cancelled ? source : destination, stoppedNs, resumedNs, totalMs }
+}
+
+async function prepare(vm: Vm, pauses: boolean): Promise<void> {
+  const capabilities = [
+    { capability: 'events', state: true },
+    { capability: 'pause-before-switchover', state: pauses },
+  ]
+  await vm.command('migrate-set-capabilities', { capabilities })
+}
+
+/** QEMU may end before its answer to `quit` is read. */
+function goneBeforeItsAnswer(error: { code?: string }): void {
+  if (error.code !== 'MONITOR_LOST') throw error
+}

@@ -1,0 +1,97 @@
+/** What is printed: a line for each migration, and a table for each variant. */
+
+import type { Count } from './count.ts'
+import type { Ferried } from './ferries.ts'
+import type { Row } from './rounds.ts'
+
+/** A cell of each row. */
+type Column = readonly [title: string, width: number, cell: (row: Row) => string]
+
+const COLUMNS: readonly Column[] = [
+  ['variant', 15, row => row.variant],
+  ['way', 7, row => `${row.from} > ${row.to}`],
+  ['sent', 7, row => String(row.unicast.sent)],
+  ['lost', 6, row => String(row.unicast.lost)],
+  ['dup', 5, row => String(row.unicast.duplicated)],
+  ['reord', 7, row => String(row.unicast.reordered)],
+  ['broadcasts: sent/lost/dup/reord', 33, row => (row.broadcast ? counted(row.broadcast) : '-')],
+  ['down ms', 9, row => row.downtimeMs.toFixed(0)],
+  ['total ms', 10, row => row.totalMs.toFixed(0)],
+  ['tcp MB', 8, row => (row.stream ? (row.stream.received / 1e6).toFixed(1) : '-')],
+  ['stall ms', 10, row => row.stream?.longestStallMs.toFixed(0) ?? '-'],
+  ['resent', 8, row => String(row.stream?.retransmissions ?? '-')],
+  ['wall s', 6, row => (row.wallMs / 1000).toFixed(1)],
+]
+
+/** A number of each row, of which a table shows the least and the most. */
+type Span = readonly [title: string, width: number, value: (row: Row) => number | undefined]
+
+const SPANS: readonly Span[] = [
+  ['lost', 11, row => row.unicast.lost],
+  ['dup', 9, row => row.unicast.duplicated],
+  ['reord', 9, row => row.unicast.reordered],
+  ['broadcast lost', 16, row => row.broadcast?.lost],
+  ['broadcast dup', 15, row => row.broadcast?.duplicated],
+  ['down ms', 11, row => row.downtimeMs],
+  ['total ms', 11, row => row.totalMs],
+  ['stall ms', 10, row => row.stream?.longestStallMs],
+  ['resent', 8, row => row.stream?.retransmissions],
+]
+
+const VARIANT_WIDTH = 15
+const TIMES_WIDTH = 7
+
+export function printHead(): void {
+  line(COLUMNS.map(([title, width]) => title.padEnd(width)))
+}
+
+export function printRow(row: Row): void {
+  line(COLUMNS.map(([, width, cell]) => cell(row).padEnd(width)))
+  for (const fault of faults(row)) line([`  ${fault}`])
+}
+
+/** The least and the most of each variant. */
+export function printSummary(rows: readonly Row[]): void {
+  const head = ['variant'.padEnd(VARIANT_WIDTH), 'times'.padEnd(TIMES_WIDTH)]
+  line([])
+  line([...head, ...SPANS.map(([title, width]) => title.padEnd(width))])
+  for (const variant of new Set(rows.map(row => row.variant))) {
+    const group = rows.filter(row => row.variant === variant)
+    line([
+      variant.padEnd(VARIANT_WIDTH),
+      String(group.length).padEnd(TIMES_WIDTH),
+      ...SPANS.map(([, width, value]) => span(group.flatMap(row => value(row) ?? [])).padEnd(width)),
+    ])
+  }
+}
+
+/** What makes a row worth less than it looks, or was not as it should be. */
+function faults({ unicast, lostByReader, stream, source, destination }: Row): string[] {
+  return [
+    ...(unicast.elsewhere > 0 ? [`${unicast.elsewhere} were lost long before STOP or after RESUME`] : []),
+    ...(lostByReader > 0 ? [`the guest did not count ${lostByReader} frames: its tally says nothing`] : []),
+    ...(stream && stream.received !== stream.bytes ? [`the guest has not all ${stream.bytes} bytes`] : []),
+    ...ended('source', source),
+    ...ended('dest', destination),
+  ]
+}
+
+function ended(side: string, ferried: Ferried | undefined): string[] {
+  if (ferried === undefined || ferried.status === 0) return []
+  return [`tapferry handover ${side} ended with ${ferried.status}: ${ferried.stderr.trim()}`]
+}
+
+function counted({ sent, lost, duplicated, reordered }: Count): string {
+  return [sent, lost, duplicated, reordered].join('/')
+}
+
+function span(values: readonly number[]): string {
+  if (values.length === 0) return '-'
+  const least = Math.min(...values).toFixed(0)
+  const most = Math.max(...values).toFixed(0)
+  return least === most ? least : `${least}-${most}`
+}
+
+function line(cells: readonly string[]): void {
+  process.stdout.write(`${cells.join('').trimEnd()}\n`)
+}

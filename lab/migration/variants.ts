@@ -1,0 +1,90 @@
+/** What a migration can be like: each variant names how it differs from the plain one. */
+
+/** Flows of numbered datagrams to the guest, and what else there is. */
+export interface Traffic {
+  /** Unicast datagrams a second. */
+  readonly rate: number
+  /** Bytes of each frame, from its Ethernet header on. */
+  readonly size: number
+  /** Broadcast datagrams a second, as a flow of their own. */
+  readonly broadcasts: number
+  /** Bytes a second over TCP from the client's own network stack; 0 is none. */
+  readonly tcp: number
+}
+
+/** Properties of both VMs: without them there is no migration between the two. */
+export interface Machine {
+  /** More properties of the NIC. */
+  readonly nic?: string
+  readonly vnetHdr?: boolean
+  readonly queues?: number
+}
+
+/** How a migration goes on or ends. */
+export interface Course {
+  /** What becomes of the source when the migration is complete. */
+  readonly source: 'stays' | 'quits' | 'is killed'
+  /** Cancelled while the source is stopped before the switchover: it goes on. */
+  readonly cancelled: boolean
+  /** tapferry on the destination starts when the migration has begun, and not before. */
+  readonly lateDestination: boolean
+  /** Every processor has a busy loop of its own. */
+  readonly starved: boolean
+}
+
+export interface Variant {
+  readonly name: string
+  readonly traffic: Traffic
+  readonly machine: Machine
+  readonly course: Course
+  /** How long the guest stands still, about, in ms. */
+  readonly downtimeMs: number
+}
+
+const PLAIN: Omit<Variant, 'name'> = {
+  traffic: { rate: 2_000, size: 60, broadcasts: 0, tcp: 0 },
+  machine: {},
+  course: { source: 'stays', cancelled: false, lateDestination: false, starved: false },
+  downtimeMs: 350,
+}
+
+interface Difference {
+  readonly traffic?: Partial<Traffic>
+  readonly machine?: Machine
+  readonly course?: Partial<Course>
+  readonly downtimeMs?: number
+}
+
+const DIFFERENCES: Readonly<Record<string, Difference>> = {
+  basic: {},
+  fast: { traffic: { rate: 10_000 } },
+  large: { traffic: { size: 1_442 } },
+  broadcast: { traffic: { broadcasts: 200 } },
+  tcp: { traffic: { tcp: 12_000_000 } },
+  'long-downtime': { downtimeMs: 1_500 },
+  'source-quits': { course: { source: 'quits' } },
+  'source-killed': { course: { source: 'is killed' } },
+  cancel: { course: { cancelled: true } },
+  legacy: { machine: { nic: 'disable-modern=on,disable-legacy=off' } },
+  packed: { machine: { nic: 'packed=on' } },
+  'vnet-hdr-off': { machine: { vnetHdr: false } },
+  multiqueue: { machine: { queues: 2 } },
+  'late-dest': { course: { lateDestination: true } },
+  starved: { course: { starved: true } },
+}
+
+export const VARIANTS: readonly string[] = Object.keys(DIFFERENCES)
+
+/** The variant of that name, or undefined when there is none. */
+export function variant(name: string): Variant | undefined {
+  const difference = DIFFERENCES[name]
+  if (difference === undefined) return undefined
+  const { traffic, machine, course, downtimeMs } = difference
+  return {
+    name,
+    traffic: { ...PLAIN.traffic, ...traffic },
+    machine: { ...PLAIN.machine, ...machine },
+    course: { ...PLAIN.course, ...course },
+    downtimeMs: downtimeMs ?? PLAIN.downtimeMs,
+  }
+}
