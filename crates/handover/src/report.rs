@@ -160,8 +160,6 @@ pub struct DestinationReport {
     pub parked_most: u64,
     /// Dropped because the guest had them before it stopped: from before the final cut.
     pub before_cut: u64,
-    /// Dropped because `max_hold` was reached.
-    pub hold_full: u64,
     /// Dropped because the interface did not take them.
     pub refused: u64,
     /// Dropped because the migration was cancelled.
@@ -197,7 +195,7 @@ pub struct DestinationReport {
 impl DestinationReport {
     /// Whether every frame that came is accounted for.
     pub fn balance(&self) -> bool {
-        let dropped = self.before_cut + self.hold_full + self.refused + self.discarded;
+        let dropped = self.before_cut + self.refused + self.discarded;
         self.received == self.injected + self.deduplicated + self.parked + dropped
     }
 }
