@@ -27,6 +27,9 @@ pub(crate) enum Loss {
     /// The kernel says why.
     #[error("{0}")]
     Failed(Errno),
+    /// It does not want us, or we do not want it.
+    #[error("{0}")]
+    Refused(String),
     /// What it sends cannot be understood.
     #[error("{0}")]
     Wire(#[from] WireError),
@@ -43,6 +46,7 @@ pub(crate) struct Connection {
     /// CLOCK_MONOTONIC, nanoseconds.
     heard_at: u64,
     pinged_at: u64,
+    greeted: bool,
     clock: PeerClock,
 }
 
@@ -89,13 +93,24 @@ impl Connection {
             taken: 0,
             heard_at: clock::monotonic_ns(),
             pinged_at: 0,
+            greeted: false,
             clock: PeerClock::default(),
         }
     }
 
-    /// Adds a message to what is to be sent.
-    pub(crate) fn push(&mut self, message: &Message<'_>) {
-        encode(message, &mut self.out);
+    /// Adds a message to what is to be sent. False: it cannot be said, as a frame that is too long.
+    pub(crate) fn push(&mut self, message: &Message<'_>) -> bool {
+        encode(message, &mut self.out).is_ok()
+    }
+
+    /// Whether our hello has been said.
+    pub(crate) fn has_greeted(&self) -> bool {
+        self.greeted
+    }
+
+    /// Our hello has been said: from now on there may be pings.
+    pub(crate) fn note_greeted(&mut self) {
+        self.greeted = true;
     }
 
     /// Whether more frames may be added.
@@ -152,9 +167,10 @@ impl Connection {
     /// The next message that is whole. Pings and their answers have been dealt with here, and need nothing more.
     pub(crate) fn next(&mut self) -> Result<Option<Message<'_>>, Loss> {
         let Self { decoder, out, clock: peer, .. } = self;
-        Ok(match decoder.next()? {
+        Ok(match decoder.next_message()? {
             Some(Message::Ping { sent_ns }) => {
-                encode(&Message::Pong { ping_ns: sent_ns, received_ns: clock::realtime_ns() }, out);
+                // It has neither a frame nor a name, and can always be said.
+                encode(&Message::Pong { ping_ns: sent_ns, received_ns: clock::realtime_ns() }, out).ok();
                 Some(Message::Ping { sent_ns })
             }
             Some(Message::Pong { ping_ns, received_ns }) => {
@@ -165,12 +181,17 @@ impl Connection {
         })
     }
 
+    /// Nothing is read for now, and the peer is not to be blamed for its silence.
+    pub(crate) fn excuse(&mut self, now: u64) {
+        self.heard_at = now;
+    }
+
     /// Pings when it is time to, and notices that the peer is gone.
     pub(crate) fn keep_alive(&mut self, now: u64) -> Result<(), Loss> {
         if now.saturating_sub(self.heard_at) > nanos(SILENCE) {
             return Err(Loss::Silent);
         }
-        if now.saturating_sub(self.pinged_at) >= nanos(PING_EVERY) {
+        if self.greeted && now.saturating_sub(self.pinged_at) >= nanos(PING_EVERY) {
             self.pinged_at = now;
             self.push(&Message::Ping { sent_ns: clock::realtime_ns() });
         }

@@ -21,8 +21,6 @@ pub enum EventKind {
     PeerRefused,
     /// Something an operator should know; `code` says what. Once for each code.
     Warning,
-    /// The VM's own answer about the queue is wanted: ask the monitor, and tell.
-    AskUsedIndex,
     /// The handover has ended; the report is complete.
     Ended,
 }
@@ -38,7 +36,6 @@ impl EventKind {
             Self::LinkBack => "link_back",
             Self::PeerRefused => "peer_refused",
             Self::Warning => "warning",
-            Self::AskUsedIndex => "ask_used_index",
             Self::Ended => "ended",
         }
     }

@@ -40,6 +40,7 @@ mod evidence;
 pub use destination::Destination;
 pub use error::HandoverError;
 pub use event::{Event, EventKind, Observer};
-pub use plan::{DestinationPlan, Identity, Process, RingPlan, SourcePlan};
+pub use cut::{RamBlock, RingLocation};
+pub use plan::{DestinationPlan, Identity, Process, SourcePlan};
 pub use report::{DestinationReport, Outcome, SourceReport};
 pub use source::Source;

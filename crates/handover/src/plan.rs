@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tapferry_redirect::{Netdev, StreamPlan};
 
+use crate::cut::RingLocation;
+
 /// Bytes of frames that may wait, on either side.
 pub const DEFAULT_MAX_HOLD: usize = 256 * 1024 * 1024;
 /// How long the destination's VM may take from the source's stop until it runs.
@@ -58,30 +60,13 @@ pub struct DestinationPlan {
     pub resume_timeout: Duration,
 }
 
-/// Where a VM's QEMU process keeps the queue through which a guest receives, in that process's own addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RingPlan {
-    /// Entries of the queue.
-    pub queue_size: u16,
-    /// Address of its descriptor table.
-    pub descriptors: u64,
-    /// Address of its used ring.
-    pub used: u64,
-    /// Bytes of the virtio-net header before each frame: 10, 12 or 20.
-    pub header_len: usize,
-    /// Whether a frame may lie in several buffers (VIRTIO_NET_F_MRG_RXBUF).
-    pub mergeable: bool,
-    /// Where the guest's memory lies: its physical address, the process's address, bytes.
-    pub ram: Vec<(u64, u64, u64)>,
-}
-
 /// The VM's process on this host, as far as it is known when a migration begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Process {
     /// Its process id.
     pub pid: Option<i32>,
     /// Its receive queue; without it the cut is not exact.
-    pub ring: Option<RingPlan>,
+    pub ring: Option<RingLocation>,
     /// Why there is none, in one line for the report.
     pub why_no_ring: Option<String>,
 }

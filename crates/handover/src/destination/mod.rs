@@ -1,9 +1,13 @@
 //! The handle of the side that a VM arrives at: start it, tell it what the VM does, ask it, stop it.
 //!
 //! - [`reception`]: the thread that listens, and leads each source to its netdev
+//! - [`state`]: the states of a netdev; [`frames`]: frames parked, compared and injected; [`twins`]: those that came twice
 //! - [`worker`]: the thread of one netdev, with the state machine
 
+mod frames;
 mod reception;
+mod state;
+mod twins;
 mod worker;
 
 use tapferry_redirect::StreamPlan;
@@ -55,7 +59,7 @@ impl Destination {
             guests.extend(handle.outbox().map(|outbox| Guest { identity, outbox }));
             netdevs.push(handle);
         }
-        let reception = Reception::open(from, guests, observer.clone())?;
+        let reception = Reception::open(&from, guests, observer.clone())?;
         Ok(Self { _reception: reception, netdevs })
     }
 

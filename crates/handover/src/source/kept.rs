@@ -41,10 +41,6 @@ impl Kept {
         self.sent_before
     }
 
-    /// Bytes of the frames that are here.
-    pub(super) fn bytes(&self) -> usize {
-        self.queue.bytes()
-    }
 
     /// Keeps a frame as the newest; older ones make room for it.
     pub(super) fn push_over(&mut self, frame: &Frame<'_>) {

@@ -1,7 +1,13 @@
 //! The handle of the side that the VM leaves: start it, tell it what the VM does, ask it, stop it.
 //!
-//! - [`worker`]: the thread behind it, with the state machine
+//! - [`worker`]: the thread behind it: commands, the link, transitions between its states
+//! - [`state`]: these states; [`frames`]: frames captured, kept, sent and given back
+//! - [`kept`]: frames by their index; [`link`]: the way to the destination
 
+mod frames;
+mod kept;
+mod link;
+mod state;
 mod worker;
 
 use crate::error::HandoverError;
@@ -23,8 +29,6 @@ pub(crate) enum Command {
     Completed,
     /// The VM's process has ended, or its monitor.
     Gone,
-    /// The used index of the receive queue after the stop, as the VM's monitor tells it.
-    UsedIndex(u16),
     /// Answer with a snapshot.
     Report(Reply<SourceReport>),
     /// End.
@@ -65,11 +69,6 @@ impl Source {
     /// The VM's process or its monitor is gone.
     pub fn gone(&self) {
         self.0.send(Command::Gone);
-    }
-
-    /// The answer to [`EventKind::AskUsedIndex`](crate::event::EventKind::AskUsedIndex).
-    pub fn used_index(&self, index: u16) {
-        self.0.send(Command::UsedIndex(index));
     }
 
     /// A snapshot; the final one once the handover has ended. `None` only after a panic of its thread.

@@ -26,7 +26,10 @@ pub(crate) const LONGEST_REST: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// It connects; to be listened for after this rest.
-    Listen { rest: Duration },
+    Listen {
+        /// How long not to look.
+        rest: Duration,
+    },
     /// It is dialled, and rings.
     Dial,
     /// There will be none.
