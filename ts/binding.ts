@@ -514,6 +514,8 @@ export interface Binding {
   inspectClock(): ClockFacts
   /** What the kernel allows this process there: each thing tried, on sockets that are closed again at once. */
   probePrivileges(netns?: string): Promise<PrivilegeProbe[]>
+  /** Whether the kernel lets us close a gate before a VM: PERMISSION, or SYSTEM where it is too old. Changes nothing. */
+  probeGate(): Promise<void>
   /** `txqueuelen` of an interface, in frames. Needs CAP_NET_ADMIN there. */
   setQueueLength(ifindex: number, frames: number, netns?: string): Promise<void>
   version(): string

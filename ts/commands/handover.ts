@@ -132,7 +132,7 @@ async function check(
   options: Omit<OutputOptions, 'quiet'> & { strict: true | undefined },
 ): Promise<ExitStatus> {
   const { rehearse } = await import('../handover/check/index.ts')
-  const findings = await rehearse(plan, process.argv.slice(2))
+  const findings = await rehearse(plan)
   const { printDiagnosis } = await import('../output/findings.ts')
   return printDiagnosis(findings, printerFor({ ...options, verbose: undefined }), {
     all: options.verbose ?? false,

@@ -5,8 +5,8 @@ import type { Monitor, MonitorEvent } from '../monitor/index.ts'
 import { nowNs } from '../output/format.ts'
 import type { Printer } from '../output/printer.ts'
 import { statusIn, vmState } from '../output/vm-events.ts'
-import type { HandoverNetdev } from './vm.ts'
 import type { ReportedWarning } from './report/shape.ts'
+import type { HandoverNetdev } from './vm.ts'
 
 export class Chronicle {
   /** For the report. */

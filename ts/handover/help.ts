@@ -24,8 +24,8 @@ export const handoverHelps: readonly CommandHelp[] = [
         'tapferry handover source --qmp qmp0 --to tcp:192.0.2.2:4000 --insecure',
       ],
       [
-        'one of its netdevs, and what happened to a file',
-        'tapferry handover source --qmp qmp0 --in-netdev hn0 --to unix:/run/ho --report=s.json',
+        'one of its netdevs, through a socket that ssh carries',
+        'tapferry handover source --qmp qmp0 --in-netdev hn0 --to unix:/run/ho',
       ],
     ],
     options: sourceOptions,
@@ -46,7 +46,7 @@ export const handoverHelps: readonly CommandHelp[] = [
   },
   {
     name: 'handover check source',
-    summary: 'Rehearse: what a handover would meet where the VM leaves.',
+    summary: 'Rehearse: what it would meet where the VM leaves.',
     usage: 'tapferry handover check source --qmp=PATH --to=tcp:HOST:PORT|unix:PATH',
     examples: [
       [

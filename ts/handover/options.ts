@@ -4,7 +4,14 @@
  */
 
 import { flag, type Option, type OptionValues, option, repeatable } from '../options/option.ts'
-import { colorOption, ENDPOINTS, jsonOption, monitorAddress, netdevOptions, OUTPUT } from '../options/shared.ts'
+import {
+  colorOption,
+  ENDPOINTS,
+  jsonOption,
+  monitorAddress,
+  netdevOptions,
+  OUTPUT,
+} from '../options/shared.ts'
 import { byteSize, duration, fileName, integer, netdevName, type ValueParser } from '../options/values.ts'
 import { DEFAULT_MARK } from '../run/options.ts'
 import { parseSocketAddress, type SocketAddress } from '../stream/address.ts'
@@ -27,10 +34,7 @@ const qmp = option({
   value: 'PATH|HOST:PORT',
   group: ENDPOINTS,
   brief: "the VM's QMP monitor",
-  help: [
-    "The VM's QMP monitor, needed. A monitor serves one client: give tapferry a",
-    '-qmp of its own.',
-  ],
+  help: ["The VM's QMP monitor, needed. A monitor serves one client: give tapferry a", '-qmp of its own.'],
   parse: monitorAddress,
 })
 
@@ -113,10 +117,7 @@ function netdevs(flags: string): Option<string[]> {
     default: 'all TAPs of the VM',
     group: ENDPOINTS,
     brief: 'a netdev, repeatable',
-    help: [
-      "A netdev of the VM, by its QEMU id or by its TAP's name; given again for",
-      'each further one.',
-    ],
+    help: ["A netdev of the VM, by its QEMU id or by its TAP's name; given again for", 'each further one.'],
     parse: netdevName,
   })
 }

@@ -82,7 +82,8 @@ const EXAMPLES: Readonly<Record<Side, string>> = {
 function plan(side: Side, given: Given): HandoverPlan {
   const { netdevs = [], qmp, address, netns, insecure } = given
   const flag = side === 'source' ? '--to' : '--from'
-  if (qmp === undefined) throw usageError("--qmp is missing: the VM's monitor tells when it stops and runs", EXAMPLES[side])
+  if (qmp === undefined)
+    throw usageError("--qmp is missing: the VM's monitor tells when it stops and runs", EXAMPLES[side])
   if (address === undefined) {
     const what = side === 'source' ? 'where the destination listens' : 'where to listen for the source'
     throw usageError(`${flag} is missing: ${what}`, EXAMPLES[side])

@@ -87,10 +87,15 @@ function isStop(error: unknown): boolean {
 }
 
 /** Tells how it ended, writes that down, and rejects where it is a failure. */
-export async function conclude({ plan, printer }: Stage, report: HandoverReport, isGone: boolean): Promise<void> {
+export async function conclude(
+  { plan, printer }: Stage,
+  report: HandoverReport,
+  isGone: boolean,
+): Promise<void> {
   printer.object(report)
   if (!printer.json) {
-    for (const { heading, lines } of summaryBlocks(report, printer.stderrColors)) printer.block(heading, lines)
+    for (const { heading, lines } of summaryBlocks(report, printer.stderrColors))
+      printer.block(heading, lines)
   }
   if (plan.reportFile !== undefined) await writeReport(plan.reportFile, report)
   if (report.outcome !== 'failed') return
@@ -98,6 +103,8 @@ export async function conclude({ plan, printer }: Stage, report: HandoverReport,
   throw new TapferryError(
     isGone ? 'VM_GONE' : 'HANDOVER_FAILED',
     `the handover of ${netdev || 'a netdev'} has failed: ${reason ?? 'it did not end by itself'}`,
-    isGone ? 'look why the VM has ended; there was no migration' : 'the summary tells which frames were lost and where',
+    isGone
+      ? 'look why the VM has ended; there was no migration'
+      : 'the summary tells which frames were lost and where',
   )
 }

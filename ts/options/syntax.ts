@@ -7,7 +7,10 @@ import { longName } from './option.ts'
 import { usageError } from './values.ts'
 
 /** The command that the line begins with; its name may be of several words. */
-export function commandOf(argv: readonly string[], commands: readonly CommandHelp[]): CommandHelp | undefined {
+export function commandOf(
+  argv: readonly string[],
+  commands: readonly CommandHelp[],
+): CommandHelp | undefined {
   return commands.find(({ name }) => name.split(' ').every((word, index) => word === argv[index]))
 }
 
@@ -32,7 +35,10 @@ export function unknownCommand(argv: readonly string[], commands: readonly Comma
   const name = argv[words.length]
   const list = `commands: ${members.map(command => command.name).join(', ')}; more: tapferry --help`
   if (name === undefined || (words.length > 0 && name.startsWith('-'))) {
-    return usageError(words.length === 0 ? 'no command given' : `'${words.join(' ')}' is not all of a command`, list)
+    return usageError(
+      words.length === 0 ? 'no command given' : `'${words.join(' ')}' is not all of a command`,
+      list,
+    )
   }
   if (!name.startsWith('-')) {
     const given = [...words, name].join(' ')

@@ -5,7 +5,13 @@ import type { RedirectorOptions, StreamOptions } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { netnsPath } from '../host/namespaces.ts'
 import type { Monitor } from '../monitor/index.ts'
-import { assumption, type NetdevRole, netdevName, type ResolvedNetdev, resolveNetdev } from '../netdev/index.ts'
+import {
+  assumption,
+  type NetdevRole,
+  netdevName,
+  type ResolvedNetdev,
+  resolveNetdev,
+} from '../netdev/index.ts'
 import { whenThere } from '../netdev/wait.ts'
 import type { Printer } from '../output/printer.ts'
 import { formatStreamAddress } from '../stream/address.ts'

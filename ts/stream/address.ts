@@ -86,7 +86,11 @@ export function parseStreamEnd(text: string, flag: string): StreamEnd {
 export function parseSocketAddress(text: string, flag: string, server: boolean): SocketAddress {
   const invalid = invalidAddress(text, flag, 'for example: unix:/run/handover.sock or tcp:192.0.2.1:4000')
   if (text.includes('\0')) throw invalid('holds a zero byte')
-  const address = parseAddress(text, invalid)
+  const [where = '', ...options] = splitAtCommas(text)
+  if (options.length > 0) {
+    throw invalid(`has the option '${options[0]}'`, 'leave it out; a comma of the path is written twice')
+  }
+  const address = parseAddress(where, invalid)
   if (address.kind === 'fd') throw invalid('is a descriptor')
   checkHost(address, server, invalid)
   return address

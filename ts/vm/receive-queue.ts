@@ -89,7 +89,8 @@ async function obstacleAt(
   const features = featureNames(status['guest-features'])
   if (status['vhost-dev'] !== undefined) return 'vhost serves its queue, not QEMU'
   if (features.has('VIRTIO_F_RING_PACKED')) return 'its ring is packed, and has no used index'
-  if (features.has('VIRTIO_F_IN_ORDER')) return 'its used ring has no entry for each buffer (VIRTIO_F_IN_ORDER)'
+  if (features.has('VIRTIO_F_IN_ORDER'))
+    return 'its used ring has no entry for each buffer (VIRTIO_F_IN_ORDER)'
   if (features.has('VIRTIO_F_IOMMU_PLATFORM')) return "its addresses are an IOMMU's, not the guest's memory"
   if (status['num-vqs'] > QUEUES_OF_ONE_PAIR && (await hasSeveral(monitor, path, activeQueues))) {
     return 'several receive queues are in use, and there is no order between them'
@@ -106,11 +107,7 @@ async function hasSeveral(
   return (await queueStatus(monitor, path, SECOND_RECEIVE_QUEUE))['vring-desc'] !== 0
 }
 
-async function locate(
-  monitor: Monitor,
-  path: string,
-  features: ReadonlySet<string>,
-): Promise<ReceiveQueue> {
+async function locate(monitor: Monitor, path: string, features: ReadonlySet<string>): Promise<ReceiveQueue> {
   const status = await queueStatus(monitor, path, FIRST_QUEUE)
   const { 'vring-num': queueSize, 'vring-desc': desc, 'vring-used': used } = status
   if (desc === 0 || used === 0) return { whyNoRing: "the guest's driver has not set up its queue", path }

@@ -7,7 +7,7 @@
 //! - [`namespace`]: network namespaces by their path
 //! - [`handover`]: both sides of a live migration
 //! - [`network`]: what there is on the host, for those who look before they start
-//! - [`queue_length`]: the one thing of an interface that is ever put right
+//! - [`gate`]: whether one could be closed; [`queue_length`]: the one thing of an interface that is ever put right
 //! - [`promise`]: work for libuv's thread pool
 //! - [`error`]: failures with their stable code
 //!
@@ -16,6 +16,7 @@
 
 pub mod error;
 pub mod event;
+pub mod gate;
 pub mod handover;
 pub mod namespace;
 pub mod network;
