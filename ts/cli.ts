@@ -8,7 +8,7 @@
 import type { Command } from 'clipanion'
 import { doctorHelp } from './doctor/help.ts'
 import { ExitStatus } from './errors.ts'
-import { handoverHelps } from './handover/help.ts'
+import { handoverFamily, handoverHelps } from './handover/help.ts'
 import { netdevsHelp } from './netdevs/help.ts'
 import { commandOf, explainSyntaxError, familyOf, unknownCommand } from './options/syntax.ts'
 import { colorsFor } from './output/color.ts'
@@ -16,8 +16,11 @@ import { requestedColor } from './output/failure.ts'
 import { briefHelp, type CommandHelp, fullHelp, overview } from './output/help.ts'
 import { runHelp } from './run/help.ts'
 
-/** What the help lists. */
+/** Every command. */
 const HELPS: readonly CommandHelp[] = [runHelp, ...handoverHelps, netdevsHelp, doctorHelp]
+
+/** What the overview lists: those of one beginning are one. */
+const OVERVIEW: readonly CommandHelp[] = [runHelp, handoverFamily, netdevsHelp, doctorHelp]
 
 export async function runCommandLine(argv: readonly string[]): Promise<ExitStatus> {
   const help = helpFor(argv)
@@ -35,13 +38,16 @@ function helpFor(argv: readonly string[]): string | undefined {
   if (asked === undefined) return undefined
   const colors = colorsFor(process.stdout, requestedColor(argv))
   const command = commandOf(argv, HELPS)
-  if (command === undefined) return overview(familyOf(argv, HELPS).commands, colors)
+  if (command === undefined) {
+    const family = familyOf(argv, HELPS)
+    return overview(family.words.length === 0 ? OVERVIEW : family.commands, colors)
+  }
   return asked === '-h' ? briefHelp(command, colors) : fullHelp(command, colors)
 }
 
 async function parse(argv: readonly string[]): Promise<Command> {
   const command = commandOf(argv, HELPS)
-  if (command === undefined && argv[0] !== '--version') throw unknownCommand(argv, HELPS)
+  if (command === undefined && argv[0] !== '--version') throw unknownCommand(argv, HELPS, OVERVIEW)
   const { buildCli } = await import('./commands/index.ts')
   try {
     return buildCli().process([...argv])

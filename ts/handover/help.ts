@@ -10,13 +10,32 @@ import {
 } from './options.ts'
 
 const signals = [
-  ['SIGINT, SIGTERM', 'stop, put everything back and report; a later one ends at once'],
+  ['SIGINT, SIGTERM', 'stop, put all back and report; a later one ends at once'],
 ] as const
+
+/** All of them in one line of the overview. */
+export const handoverFamily: CommandHelp = {
+  name: 'handover',
+  summary: 'Live migration without a lost frame, at both hosts.',
+  usage: 'tapferry handover source|dest|check|cleanup',
+  examples: [
+    [
+      'before a live migration, where the VM runs: no frame is lost',
+      'tapferry handover source --qmp qmp0 --to tcp:192.0.2.2:4000 --insecure',
+    ],
+    [
+      'and where QEMU waits for it with -incoming',
+      'tapferry handover dest --qmp qmp0 --from tcp:192.0.2.2:4000 --insecure',
+    ],
+  ],
+  options: {},
+  signals: [],
+}
 
 export const handoverHelps: readonly CommandHelp[] = [
   {
     name: 'handover source',
-    summary: 'Hand over what reaches a VM while it migrates: where it leaves.',
+    summary: "Hand over a migrating VM's frames: where it leaves.",
     usage: 'tapferry handover source --qmp=PATH --to=tcp:HOST:PORT|unix:PATH [options]',
     examples: [
       [

@@ -42,9 +42,9 @@ const netns = option({
   ...netdevOptions.netns,
   brief: 'network namespace of the TAPs',
   help: [
-    'The network namespace of TAPs that are given by name: a name of `ip netns`,',
-    "a path, or the number of a process in it. A VM's netdevs are found where",
-    'they are.',
+    'The network namespace of TAPs that are given by name: a name of',
+    "`ip netns`, a path, or the number of a process in it. A VM's netdevs are",
+    'found where they are.',
   ],
 })
 
@@ -53,9 +53,9 @@ const insecure = flag({
   group: ENDPOINTS,
   brief: 'allow TCP between hosts',
   help: [
-    'Allow a TCP address that other hosts can reach, on both sides. Frames travel',
-    'as they are: there is no encryption and no password. Without it, let ssh',
-    'carry the connection.',
+    'Allow a TCP address that other hosts can reach, on both sides. Frames',
+    'travel as they are: there is no encryption and no password. Without it,',
+    'let ssh carry the connection.',
   ],
 })
 
@@ -66,8 +66,8 @@ const maxHold = option({
   group: HANDOVER,
   brief: 'bytes of frames that may wait',
   help: [
-    'Bytes of frames that may wait, for each netdev: a number, with k, M or G for',
-    '1024, 1024 k, 1024 M. What finds no room is dropped and counted.',
+    'Bytes of frames that may wait, for each netdev: a number, with k, M or G',
+    'for 1024, 1024 k, 1024 M. What finds no room is dropped and counted.',
   ],
   parse: byteSize(MIN_HOLD_BYTES, MAX_HOLD_BYTES, "a size from '1M' to '4095M', such as '256M'"),
 })
@@ -106,7 +106,7 @@ const persistent = flag({
   flags: '--persistent',
   group: END,
   brief: 'go on after a cancelled migration',
-  help: ['After a migration that was cancelled or has failed, be there for the next one.'],
+  help: ['After a migration that was cancelled or has failed, wait for the next.'],
 })
 
 /** `--in-netdev` or `--out-netdev`, as often as there are netdevs. */

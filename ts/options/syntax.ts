@@ -29,16 +29,19 @@ export function familyOf(
   return family
 }
 
-/** The line begins with no command, or only with the beginning of one. */
-export function unknownCommand(argv: readonly string[], commands: readonly CommandHelp[]): TapferryError {
-  const { words, commands: members } = familyOf(argv, commands)
+/** The line begins with no command, or only with the beginning of one. `listed`: those to choose from at first. */
+export function unknownCommand(
+  argv: readonly string[],
+  commands: readonly CommandHelp[],
+  listed: readonly CommandHelp[],
+): TapferryError {
+  const { words, commands: family } = familyOf(argv, commands)
+  const members = words.length === 0 ? listed : family
   const name = argv[words.length]
   const list = `commands: ${members.map(command => command.name).join(', ')}; more: tapferry --help`
   if (name === undefined || (words.length > 0 && name.startsWith('-'))) {
-    return usageError(
-      words.length === 0 ? 'no command given' : `'${words.join(' ')}' is not all of a command`,
-      list,
-    )
+    const missing = words.length === 0 ? 'no command given' : `'${words.join(' ')}' is not all of a command`
+    return usageError(missing, list)
   }
   if (!name.startsWith('-')) {
     const given = [...words, name].join(' ')
