@@ -40,6 +40,7 @@ const STATUS_BY_PREFIX: readonly (readonly [prefix: string, status: ExitStatus])
   ['MONITOR_PERMISSION', ExitStatus.Permission],
   ['MONITOR_', ExitStatus.Monitor],
   ['QMP_ERROR', ExitStatus.Monitor],
+  ['VM_', ExitStatus.Monitor],
   ['NETDEV_', ExitStatus.Interface],
   ['NETNS_', ExitStatus.Interface],
 ]
