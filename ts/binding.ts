@@ -177,7 +177,6 @@ export interface HandoverLimits {
 
 export interface HandoverSourceOptions extends HandoverNetdevOptions, HandoverLimits {
   to: HandoverAddress
-  persistent: boolean
 }
 
 export interface HandoverDestinationOptions extends HandoverLimits {
@@ -195,8 +194,6 @@ export type HandoverEventType =
   | 'link_back'
   | 'peer_refused'
   | 'warning'
-  /** The VM's monitor is to be asked for the used index of the receive queue. */
-  | 'ask_used_index'
   /** Once: the report is complete. */
   | 'ended'
 
@@ -228,6 +225,7 @@ export interface HandoverRing {
   /** Entries. */
   queueSize: number
   descriptors: bigint
+  available?: bigint
   used: bigint
   /** Bytes of the virtio-net header before each frame: 10, 12 or 20. */
   headerLength: number
@@ -321,8 +319,6 @@ export interface HandoverSource {
   completed(): void
   /** The VM's process has ended. */
   gone(): void
-  /** The answer to `ask_used_index`. */
-  usedIndex(index: number): void
   report(): Promise<HandoverSourceReport>
   /** Ends it, whatever its state, and answers with the final report; may be called again. */
   stop(): Promise<HandoverSourceReport>

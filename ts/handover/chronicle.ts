@@ -36,7 +36,7 @@ export class Chronicle {
     }
   }
 
-  /** Whatever the core tells; what it asks for, and its end, are for others. */
+  /** Whatever the core tells; its end is for others. */
   handoverEvent({ type, netdev, state, timeNs, message, code }: HandoverEvent): void {
     if (type === 'ready') return
     const printer = this.#printer
@@ -53,7 +53,6 @@ export class Chronicle {
       case 'link_back':
         printer.event(line, timeNs)
         return
-      case 'ask_used_index':
       case 'ended':
         printer.detail(line, timeNs)
         return

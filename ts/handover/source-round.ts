@@ -12,7 +12,7 @@
 import type { HandoverEvent, HandoverProcess, HandoverSource, HandoverSourceReport } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { loadBinding } from '../native.ts'
-import { askUsedIndex, findReceiveQueue, type ReceiveQueue } from '../vm/receive-queue.ts'
+import { findReceiveQueue, type ReceiveQueue } from '../vm/receive-queue.ts'
 import type { Stage } from './stage.ts'
 import { type HandoverNetdev, netdevOptions } from './vm.ts'
 
@@ -34,8 +34,6 @@ interface Ferry {
   readonly netdev: HandoverNetdev
   readonly handle: HandoverSource
   calibrated: boolean
-  /** Of its virtio device, once it was looked for. */
-  devicePath: string | undefined
 }
 
 export class SourceRound {
@@ -69,12 +67,12 @@ export class SourceRound {
   /** Rejects when a netdev cannot be started; the others are stopped then. */
   async start(): Promise<void> {
     const { netdevs, plan, vm } = this.#stage
-    const { maxHoldBytes, mark, resumeTimeoutMs, address, persistent } = plan
+    const { maxHoldBytes, mark, resumeTimeoutMs, address } = plan
     const to = address.kind === 'unix' ? { unix: address.path } : { tcp: address }
     const starts = netdevs.map(async netdev => {
-      const options = { ...netdevOptions(netdev, vm), to, maxHoldBytes, mark, resumeTimeoutMs, persistent }
+      const options = { ...netdevOptions(netdev, vm), to, maxHoldBytes, mark, resumeTimeoutMs }
       const handle = await loadBinding().HandoverSource.start(options, event => this.#onEvent(event))
-      return { netdev, handle, calibrated: false, devicePath: undefined }
+      return { netdev, handle, calibrated: false }
     })
     const started = await Promise.allSettled(starts)
     this.#ferries = started.flatMap(each => (each.status === 'fulfilled' ? [each.value] : []))
@@ -132,7 +130,6 @@ export class SourceRound {
   async #calibrate(ferry: Ferry): Promise<void> {
     const { monitor } = this.#stage
     const queue = await findReceiveQueue(monitor, ferry.netdev.id, await activeQueues(ferry.netdev))
-    ferry.devicePath = queue.path
     this.#tellQueue(ferry, queue)
   }
 
@@ -173,15 +170,6 @@ export class SourceRound {
     const all = this.#stage.netdevs.length
     if (type === 'ready' && this.#readyNetdevs.add(netdev).size === all) this.#onReady()
     if (type === 'ended' && this.#endedNetdevs.add(netdev).size === all) this.#resolve()
-    if (type === 'ask_used_index') void this.#answerUsedIndex(netdev)
-  }
-
-  /** Takes as long as the migration's thread holds QEMU's lock; without an answer the core finds the cut otherwise. */
-  async #answerUsedIndex(id: string): Promise<void> {
-    const ferry = this.#ferries.find(({ netdev }) => netdev.id === id)
-    if (ferry?.devicePath === undefined) return
-    const index = await askUsedIndex(this.#stage.monitor, ferry.devicePath).catch(() => undefined)
-    if (index !== undefined) ferry.handle.usedIndex(index)
   }
 }
 

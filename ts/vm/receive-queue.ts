@@ -11,10 +11,7 @@ import type { Monitor } from '../monitor/index.ts'
 import { addressIn, findGuestMemory } from './guest-memory.ts'
 
 /** A netdev's receive queue, or why it is not to be had. */
-export type ReceiveQueue =
-  | { readonly ring: HandoverRing; readonly path: string }
-  /** `path`: of the virtio device, where there is one to be asked for its used index. */
-  | { readonly whyNoRing: string; readonly path?: string }
+export type ReceiveQueue = { readonly ring: HandoverRing } | { readonly whyNoRing: string }
 
 /** The receive queue of a device with several is 0, 2, 4 and so on; its control queue is the last of all. */
 const FIRST_QUEUE = 0
@@ -38,8 +35,8 @@ interface FeatureSet {
 interface QueueStatus {
   readonly 'vring-num': number
   readonly 'vring-desc': number
+  readonly 'vring-avail': number
   readonly 'vring-used': number
-  readonly 'used-idx'?: number
 }
 
 /** `activeQueues`: of a TAP with several, how many the VM reads, if that is known. Never rejects. */
@@ -48,25 +45,16 @@ export async function findReceiveQueue(
   netdev: string,
   activeQueues?: number,
 ): Promise<ReceiveQueue> {
-  let path: string | undefined
   try {
-    path = await devicePath(monitor, netdev)
+    const path = await devicePath(monitor, netdev)
     if (path === undefined) return { whyNoRing: `netdev ${netdev} has no virtio device` }
     const obstacle = await obstacleAt(monitor, path, activeQueues)
-    if (typeof obstacle === 'string') return { whyNoRing: obstacle, path }
+    if (typeof obstacle === 'string') return { whyNoRing: obstacle }
     return await locate(monitor, path, obstacle)
   } catch (error) {
     const { message } = TapferryError.from(error)
-    return {
-      whyNoRing: `the VM does not tell where its receive queue is: ${message}`,
-      ...(path === undefined ? {} : { path }),
-    }
+    return { whyNoRing: `the VM does not tell where its receive queue is: ${message}` }
   }
-}
-
-/** What the device has used of its receive queue, modulo 2^16. Rejects with what Monitor.command rejects with. */
-export async function askUsedIndex(monitor: Monitor, path: string): Promise<number | undefined> {
-  return (await queueStatus(monitor, path, FIRST_QUEUE))['used-idx']
 }
 
 /** The virtio device whose property `netdev` is that one. */
@@ -109,19 +97,22 @@ async function hasSeveral(
 
 async function locate(monitor: Monitor, path: string, features: ReadonlySet<string>): Promise<ReceiveQueue> {
   const status = await queueStatus(monitor, path, FIRST_QUEUE)
-  const { 'vring-num': queueSize, 'vring-desc': desc, 'vring-used': used } = status
-  if (desc === 0 || used === 0) return { whyNoRing: "the guest's driver has not set up its queue", path }
+  const { 'vring-num': queueSize, 'vring-desc': desc, 'vring-avail': avail, 'vring-used': used } = status
+  if (desc === 0 || used === 0) return { whyNoRing: "the guest's driver has not set up its queue" }
   const memory = await findGuestMemory(monitor)
-  const [descriptors, usedRing] = [desc, used].map(address => addressIn(memory, BigInt(address)))
+  const [descriptors, available, usedRing] = [desc, avail, used].map(address =>
+    addressIn(memory, BigInt(address)),
+  )
   if (descriptors === undefined || usedRing === undefined) {
-    return { whyNoRing: "its queue is not in the guest's memory", path }
+    return { whyNoRing: "its queue is not in the guest's memory" }
   }
   const mergeable = features.has('VIRTIO_NET_F_MRG_RXBUF')
   const ring = {
     ...{ queueSize, descriptors, used: usedRing, mergeable, memory },
+    ...(available === undefined ? {} : { available }),
     headerLength: headerLength(features, mergeable),
   }
-  return { ring, path }
+  return { ring }
 }
 
 /** Bytes of `struct virtio_net_hdr` as the guest has it (virtio 1.2, 5.1.6). */

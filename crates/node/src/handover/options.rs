@@ -2,7 +2,7 @@
 
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
-use tapferry_handover::{DestinationPlan, Identity, Process, RingPlan, SourcePlan};
+use tapferry_handover::{DestinationPlan, Identity, Process, RamBlock, RingLocation, SourcePlan};
 use tapferry_redirect::StreamPlan;
 
 use crate::error::Failure;
@@ -74,8 +74,6 @@ pub struct HandoverSourceOptions {
     pub mark: u32,
     /// How long the destination's VM may take until it runs, in milliseconds.
     pub resume_timeout_ms: u32,
-    /// Whether it is ready again after a handover.
-    pub persistent: bool,
 }
 
 impl TryFrom<HandoverSourceOptions> for SourcePlan {
@@ -89,7 +87,6 @@ impl TryFrom<HandoverSourceOptions> for SourcePlan {
             max_hold: size(options.max_hold_bytes)?,
             mark: options.mark,
             resume_timeout: milliseconds(options.resume_timeout_ms),
-            persistent: options.persistent,
         })
     }
 }
@@ -156,6 +153,8 @@ pub struct HandoverRing {
     pub queue_size: u16,
     /// Address of the descriptor table.
     pub descriptors: BigInt,
+    /// Address of the available ring.
+    pub available: Option<BigInt>,
     /// Address of the used ring.
     pub used: BigInt,
     /// Bytes of the virtio-net header before each frame: 10, 12 or 20.
@@ -166,20 +165,30 @@ pub struct HandoverRing {
     pub memory: Vec<HandoverMemory>,
 }
 
-impl TryFrom<HandoverRing> for RingPlan {
+impl TryFrom<HandoverRing> for RingLocation {
     type Error = Failure;
 
     fn try_from(ring: HandoverRing) -> Result<Self, Failure> {
-        let piece = |memory: HandoverMemory| {
-            Ok((unsigned(&memory.physical)?, unsigned(&memory.address)?, unsigned(&memory.length)?))
-        };
         Ok(Self {
             queue_size: ring.queue_size,
-            descriptors: unsigned(&ring.descriptors)?,
-            used: unsigned(&ring.used)?,
+            desc_host: unsigned(&ring.descriptors)?,
+            avail_host: ring.available.as_ref().map(unsigned).transpose()?,
+            used_host: unsigned(&ring.used)?,
             header_len: size(ring.header_length)?,
             mergeable: ring.mergeable,
-            ram: ring.memory.into_iter().map(piece).collect::<Result<_, Failure>>()?,
+            ram: ring.memory.iter().map(RamBlock::try_from).collect::<Result<_, Failure>>()?,
+        })
+    }
+}
+
+impl TryFrom<&HandoverMemory> for RamBlock {
+    type Error = Failure;
+
+    fn try_from(memory: &HandoverMemory) -> Result<Self, Failure> {
+        Ok(Self {
+            guest: unsigned(&memory.physical)?,
+            host: unsigned(&memory.address)?,
+            len: unsigned(&memory.length)?,
         })
     }
 }
@@ -201,7 +210,7 @@ impl TryFrom<HandoverProcess> for Process {
     fn try_from(process: HandoverProcess) -> Result<Self, Failure> {
         Ok(Self {
             pid: process.pid,
-            ring: process.ring.map(RingPlan::try_from).transpose()?,
+            ring: process.ring.map(RingLocation::try_from).transpose()?,
             why_no_ring: process.why_no_ring,
         })
     }

@@ -110,8 +110,6 @@ pub struct HandoverDestinationReport {
     pub parked_most: f64,
     /// Dropped: from before the final cut.
     pub before_cut: f64,
-    /// Dropped: the hold was full.
-    pub hold_full: f64,
     /// Dropped: the interface did not take them.
     pub refused: f64,
     /// Dropped: the migration was cancelled.
@@ -185,7 +183,6 @@ impl From<DestinationReport> for HandoverDestinationReport {
             parked: number(report.parked),
             parked_most: number(report.parked_most),
             before_cut: number(report.before_cut),
-            hold_full: number(report.hold_full),
             refused: number(report.refused),
             discarded: number(report.discarded),
             kept_out: number(report.kept_out),

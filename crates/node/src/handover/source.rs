@@ -66,12 +66,6 @@ impl HandoverSource {
         self.core.gone();
     }
 
-    /// The answer to `ask_used_index`.
-    #[napi(catch_unwind)]
-    pub fn used_index(&self, index: u16) {
-        self.core.used_index(index);
-    }
-
     /// A snapshot; the final one once it has ended.
     #[napi(catch_unwind, ts_return_type = "Promise<HandoverSourceReport>")]
     pub fn report(&self) -> AsyncTask<Work<HandoverSourceReport>> {
