@@ -8,6 +8,7 @@
 import type { Command } from 'clipanion'
 import { doctorHelp } from './doctor/help.ts'
 import { ExitStatus } from './errors.ts'
+import { handoverReportHelp } from './handover/report/help.ts'
 import { netdevsHelp } from './netdevs/help.ts'
 import { explainSyntaxError, unknownCommand } from './options/syntax.ts'
 import { colorsFor } from './output/color.ts'
@@ -16,7 +17,7 @@ import { briefHelp, type CommandHelp, fullHelp, overview } from './output/help.t
 import { runHelp } from './run/help.ts'
 
 /** What the help lists. */
-const HELPS: readonly CommandHelp[] = [runHelp, netdevsHelp, doctorHelp]
+const HELPS: readonly CommandHelp[] = [runHelp, netdevsHelp, doctorHelp, handoverReportHelp]
 
 export async function runCommandLine(argv: readonly string[]): Promise<ExitStatus> {
   const help = helpFor(argv)
@@ -33,18 +34,23 @@ function helpFor(argv: readonly string[]): string | undefined {
   const asked = argv.find(argument => argument === '-h' || argument === '--help')
   if (asked === undefined) return undefined
   const colors = colorsFor(process.stdout, requestedColor(argv))
-  const command = HELPS.find(({ name }) => name === argv[0])
+  const command = commandOf(argv)
   if (command === undefined) return overview(HELPS, colors)
   return asked === '-h' ? briefHelp(command, colors) : fullHelp(command, colors)
 }
 
+/** A command's name may be of several words: `handover report`. */
+function commandOf(argv: readonly string[]): CommandHelp | undefined {
+  return HELPS.find(({ name }) => name.split(' ').every((word, index) => word === argv[index]))
+}
+
 async function parse(argv: readonly string[]): Promise<Command> {
-  const commandNames = [...HELPS.map(({ name }) => name), '--version']
-  if (argv[0] === undefined || !commandNames.includes(argv[0])) throw unknownCommand(argv[0], HELPS)
+  const name = commandOf(argv)?.name
+  if (name === undefined && argv[0] !== '--version') throw unknownCommand(argv, HELPS)
   const { buildCli } = await import('./commands/index.ts')
   try {
     return buildCli().process([...argv])
   } catch (error) {
-    throw explainSyntaxError(error, argv[0], HELPS)
+    throw explainSyntaxError(error, name ?? '--version', HELPS)
   }
 }

@@ -6,10 +6,22 @@ import { closest } from './closest.ts'
 import { longName } from './option.ts'
 import { usageError } from './values.ts'
 
-/** The first argument is missing or no command. */
-export function unknownCommand(name: string | undefined, commands: readonly CommandHelp[]): TapferryError {
+/** The first arguments are missing or no command. */
+export function unknownCommand(argv: readonly string[], commands: readonly CommandHelp[]): TapferryError {
+  const [name, second] = argv
   const list = `commands: ${commands.map(command => command.name).join(', ')}; more: tapferry --help`
   if (name === undefined) return usageError('no command given', list)
+  const family = commands.filter(command => command.name.startsWith(`${name} `))
+  if (family.length > 0) {
+    const names = family.map(command => command.name)
+    if (second === undefined)
+      return usageError(`'${name}' needs one more word`, `commands: ${names.join(', ')}`)
+    const [similar] = closest(`${name} ${second}`, names)
+    return usageError(
+      `unknown command '${name} ${second}'`,
+      similar ? `did you mean 'tapferry ${similar}'?` : `commands: ${names.join(', ')}`,
+    )
+  }
   if (!name.startsWith('-')) {
     const [similar] = closest(
       name,
