@@ -5,7 +5,7 @@ import { handoverReportOptions } from './options.ts'
 
 export const handoverReportHelp: CommandHelp = {
   name: 'handover report',
-  summary: 'Make a page of the reports of a handover, from one side or both.',
+  summary: 'Make a page of what a handover reported, for a ticket.',
   usage: 'tapferry handover report FILE [FILE] [-o FILE]',
   examples: [
     ["a page of both sides' reports", 'tapferry handover report source.json dest.json -o web-7.html'],
