@@ -14,18 +14,17 @@ export interface Note {
 }
 
 export function notesOf(pair: Pair, axes: ReadonlyMap<NetdevPair, Axis>): Note[] {
-  const whole = pair.netdevs.length === 1 ? 'the whole' : 'all netdevs'
   return [
-    ...missingSide(pair, whole),
+    ...missingSide(pair),
     ...pair.netdevs.flatMap(netdev => netdevNotes(netdev, pair).map(text => ({ about: netdev.name, text }))),
     ...[pair.source, pair.destination].flatMap(report => (report ? warnings(report, pair, axes) : [])),
   ]
 }
 
-function missingSide({ source, destination }: Pair, about: string): Note[] {
+function missingSide({ source, destination }: Pair): Note[] {
   const missing = source === undefined ? 'source' : destination === undefined ? 'destination' : undefined
   if (missing === undefined) return []
-  return [{ about, text: `the report of the ${missing} is missing: this page shows one side only` }]
+  return [{ about: 'this page', text: `it shows one side only: the report of the ${missing} is missing` }]
 }
 
 function netdevNotes(netdev: NetdevPair, pair: Pair): string[] {

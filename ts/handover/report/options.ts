@@ -11,7 +11,7 @@ export const handoverReportOptions = {
     default: 'FILE.html',
     group: OUTPUT,
     brief: 'where the page goes',
-    help: ['Where the page goes; - is stdout. Without it, beside the first FILE, as .html.'],
+    help: ['Where the page goes; - is stdout. Without it, beside the first report.'],
     parse: (text, flag) => {
       if (text === '') throw usageError(`${flag} needs the name of a file`, `write ${flag}=page.html`)
       return text

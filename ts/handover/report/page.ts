@@ -225,7 +225,7 @@ function timeline(pair: Pair, netdev: NetdevPair, axis: Axis): Markup {
 <div class="wide">${wide.svg}</div>
 <div class="narrow">${narrow.svg}</div>
 <div class="legend">${legend.map(([name, text]) => html`<span><i class="${name}"></i>${text}</span>`)}</div>
-<figcaption>${columns}${wide.torn ? ' Those cut off at the top carry their number.' : ''} Times count from ${axis.zero}. ${clocks(netdev, axis)}${
+<figcaption>${columns}${wide.torn || narrow.torn ? ' One that is cut off at the top carries its number.' : ''} Times count from ${axis.zero}. ${clocks(netdev, axis)}${
     far.length === 0 ? '' : ` Beyond the picture: ${far.join(', ')}.`
   }</figcaption>
 </figure>`
