@@ -44,7 +44,10 @@ test('the defaults of a destination are the same, and it is never persistent', a
 const accepted: readonly (readonly [args: string[], fields: Record<string, unknown>])[] = [
   [[...SOURCE, '--in-netdev=hn0'], { netdevs: 'hn0' }],
   [[...SOURCE, '--in-netdev=hn0', '--in-netdev', 'hn1'], { netdevs: 'hn0,hn1' }],
-  [[...SOURCE, '--max-hold=64M', '--resume-timeout=5m'], { max_hold_bytes: 2 ** 26, resume_timeout_ms: 300_000 }],
+  [
+    [...SOURCE, '--max-hold=64M', '--resume-timeout=5m'],
+    { max_hold_bytes: 2 ** 26, resume_timeout_ms: 300_000 },
+  ],
   [[...SOURCE, '--persistent', '--wait', '--mark=7'], { persistent: true, wait: true, mark: 7 }],
   [[...SOURCE, '--report=out.json', '--netns=blue'], { report: 'out.json', netns: 'blue' }],
   [['source', '--qmp=q', '--to=tcp:[::1]:4000'], { to: 'tcp:[::1]:4000' }],

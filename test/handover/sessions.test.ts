@@ -132,28 +132,31 @@ labTest('a migration: every frame after the stop is handed over, and both sides 
   t.like(records(endA.stdout).at(-1), { type: 'handover_report', side: 'source' })
 })
 
-labTest('a cancelled migration: a persistent source is armed again, and ends when it is told to', async (t, lab) => {
-  const site = await stage(t, lab)
-  const { source, ferry } = site
-  const ferryB = ferry('dest')
-  await ferryB.ready()
-  const ferryA = ferry('source', '--persistent')
-  await ferryA.ready()
-  source.migrates('active')
-  await entered(ferryA, 'calibrate')
-  source.simulator.stopVm('finish-migrate')
-  await entered(ferryA, 'stopping')
-  source.migrates('cancelling')
-  source.simulator.resumeVm()
-  source.migrates('cancelled')
-  await ferryA.line(/armed again/)
-  t.like(await reportOf(site, 'source'), { outcome: 'cancelled' })
-  t.is((await ferryB.end()).status, 0)
-  t.like(await reportOf(site, 'dest'), { outcome: 'cancelled' })
-  const end = await ferryA.stop()
-  t.is(end.status, 0, end.stderr)
-  t.false(source.events)
-})
+labTest(
+  'a cancelled migration: a persistent source is armed again, and ends when it is told to',
+  async (t, lab) => {
+    const site = await stage(t, lab)
+    const { source, ferry } = site
+    const ferryB = ferry('dest')
+    await ferryB.ready()
+    const ferryA = ferry('source', '--persistent')
+    await ferryA.ready()
+    source.migrates('active')
+    await entered(ferryA, 'calibrate')
+    source.simulator.stopVm('finish-migrate')
+    await entered(ferryA, 'stopping')
+    source.migrates('cancelling')
+    source.simulator.resumeVm()
+    source.migrates('cancelled')
+    await ferryA.line(/armed again/)
+    t.like(await reportOf(site, 'source'), { outcome: 'cancelled' })
+    t.is((await ferryB.end()).status, 0)
+    t.like(await reportOf(site, 'dest'), { outcome: 'cancelled' })
+    const end = await ferryA.stop()
+    t.is(end.status, 0, end.stderr)
+    t.false(source.events)
+  },
+)
 
 labTest('a migration that is cancelled before the VM stops ends the source, too', async (t, lab) => {
   const site = await stage(t, lab)
