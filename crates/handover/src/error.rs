@@ -1,7 +1,7 @@
 //! Why a handover could not start, in words an operator can act on.
 
-use tapferry_redirect::error::{Role, StartError};
 use tapferry_redirect::StreamError;
+use tapferry_redirect::error::{Role, StartError};
 use tapferry_redirect::thread::NotStarted;
 use tapferry_sys::Error;
 

@@ -6,13 +6,11 @@ use std::io;
 use std::time::Duration;
 
 use tapferry_redirect::parts::Frame;
-use tapferry_sys::{Captured, clock};
 use tapferry_sys::process_memory::ProcessMemory;
+use tapferry_sys::{Captured, clock};
 
 use crate::connection::nanos;
-use crate::cut::{
-    self, Basis, Calibration, Counts, Cut, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen,
-};
+use crate::cut::{self, Basis, Calibration, Cut, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen};
 use crate::plan::Process;
 
 /// After this long a capture has handed over all that was sent before: the ring's timer, in jiffies of 10 ms.
@@ -169,8 +167,10 @@ impl Evidence {
             self.since.push(Sample { captured, tx_packets: tap.tx_packets, used });
         }
         let receive = self.receive().and_then(Result::ok);
-        let got =
-            receive.as_ref().zip(self.used_at_stop).map_or(0, |(now, before)| now.index().wrapping_sub(before));
+        let got = receive
+            .as_ref()
+            .zip(self.used_at_stop)
+            .map_or(0, |(now, before)| now.index().wrapping_sub(before));
         if !is_last_look && got < ENOUGH {
             return None;
         }
@@ -189,12 +189,6 @@ impl Evidence {
             Basis::Unsure if !is_last_look => None,
             _ => usize::try_from(given.frames).ok(),
         }
-    }
-
-    /// Frames that wait in the TAP's queue, when so many have been captured.
-    pub(crate) fn backlog(&self, captured: u64, tx_packets: u64) -> u64 {
-        let read = self.calibration.counts(tx_packets, None).map(|Counts { read, .. }| read);
-        read.map_or(0, |read| captured.saturating_sub(read))
     }
 
     fn settle(&mut self, sample: Pending, captured: u64) {

@@ -37,10 +37,10 @@ pub mod wire;
 mod connection;
 mod evidence;
 
+pub use cut::{RamBlock, RingLocation};
 pub use destination::Destination;
 pub use error::HandoverError;
 pub use event::{Event, EventKind, Observer};
-pub use cut::{RamBlock, RingLocation};
 pub use plan::{DestinationPlan, Identity, Process, SourcePlan};
 pub use report::{DestinationReport, Outcome, SourceReport};
 pub use source::Source;

@@ -68,4 +68,3 @@ pub struct Process {
     /// Why there is none, in one line for the report.
     pub why_no_ring: Option<String>,
 }
-

@@ -182,7 +182,7 @@ pub struct DestinationReport {
     pub cut_ns: Option<u64>,
     /// When the VM ran (nanoseconds since 1970).
     pub resumed_ns: Option<u64>,
-    /// From the stop until a frame was injected, in nanoseconds: the longest.
+    /// From when a frame was captured at the source until it was injected, in nanoseconds: the longest.
     pub delay_most_ns: u64,
     /// The sum of all such delays, for their mean.
     pub delay_sum_ns: u64,

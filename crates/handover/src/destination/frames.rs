@@ -135,17 +135,17 @@ impl Worker {
         most.saturating_sub(self.tap_backlog())
     }
 
-    /// Frames in the TAP's queue, at most.
-    fn tap_backlog(&mut self) -> u64 {
-        let Ok(Some(link)) = self.links.by_index(self.ifindex) else { return 0 };
-        let read = link.tx_packets.saturating_sub(self.tap_before.0);
-        let dropped = link.tx_dropped.saturating_sub(self.tap_before.1);
-        (self.report.injected + self.report.direct).saturating_sub(read + dropped)
+    /// tx_packets and tx_dropped of the TAP: frames that were read from it, and frames that it had no room for.
+    pub(super) fn tap_counters(&mut self) -> (u64, u64) {
+        let link = self.links.by_index(self.ifindex).ok().flatten();
+        link.map_or(self.tap_before, |link| (link.tx_packets, link.tx_dropped))
     }
 
-    /// Whether the TAP's queue may be made as short again as it was.
-    pub(super) fn queue_is_short(&mut self) -> bool {
-        self.tap_backlog() < SPARE
+    /// Frames in the TAP's queue, at most.
+    pub(super) fn tap_backlog(&mut self) -> u64 {
+        let (packets, dropped) = self.tap_counters();
+        let gone = packets.saturating_sub(self.tap_before.0) + dropped.saturating_sub(self.tap_before.1);
+        (self.report.injected + self.report.direct).saturating_sub(gone)
     }
 
     /// Follows what reaches the TAP by itself.
@@ -189,9 +189,7 @@ impl Worker {
         if let Some(gate) = &self.gate {
             self.report.kept_out = gate.refused();
         }
-        if let Ok(Some(link)) = self.links.by_index(self.ifindex) {
-            self.report.lost_at_tap = link.tx_dropped.saturating_sub(self.tap_before.1);
-        }
+        self.report.lost_at_tap = self.tap_counters().1.saturating_sub(self.tap_before.1);
     }
 }
 

@@ -48,7 +48,11 @@ pub(super) struct Reception {
 
 impl Reception {
     /// Listens where the plan says, for sources of these netdevs.
-    pub(super) fn open(from: &StreamPlan, guests: Vec<Guest>, observer: Observer) -> Result<Self, HandoverError> {
+    pub(super) fn open(
+        from: &StreamPlan,
+        guests: Vec<Guest>,
+        observer: Observer,
+    ) -> Result<Self, HandoverError> {
         let refused = |error: std::io::Error| NotStarted(error.to_string());
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
             .map_err(|errno| refused(errno.into()))?;
@@ -65,10 +69,8 @@ impl Reception {
             ending: Arc::clone(&ending),
             newcomers: Vec::new(),
         };
-        let thread = thread::Builder::new()
-            .name("handover-door".into())
-            .spawn(move || desk.run())
-            .map_err(refused)?;
+        let thread =
+            thread::Builder::new().name("handover-door".into()).spawn(move || desk.run()).map_err(refused)?;
         Ok(Self { wake, ending, thread: Some(thread) })
     }
 }
@@ -128,7 +130,10 @@ impl Desk {
         match newcomer.hello() {
             Ok(Some(hello)) => self.lead(newcomer.connection, hello),
             Ok(None) if now.saturating_sub(newcomer.since) > nanos(HELLO) => {
-                self.tell(&format!("a connection was closed: it has not said who it is for {} s", HELLO.as_secs()));
+                self.tell(&format!(
+                    "a connection was closed: it has not said who it is for {} s",
+                    HELLO.as_secs()
+                ));
             }
             Ok(None) => self.newcomers.push(newcomer),
             // Somebody who looks whether the port is open.
@@ -176,7 +181,10 @@ pub(super) fn refuse(connection: &mut Connection, refusal: Refusal) {
 fn find<'a>(guests: &'a [Guest], hello: &Hello) -> Result<&'a Guest, Refusal> {
     let refusal = |code, text: String| Err(Refusal { code, text });
     if hello.role != Role::Source {
-        return refusal(RefusalCode::Role, "this side is a destination as well: --from of one of them must be --to".into());
+        return refusal(
+            RefusalCode::Role,
+            "this side is a destination as well: --from of one of them must be --to".into(),
+        );
     }
     let is_known = |bytes: &[u8]| bytes.iter().any(|byte| *byte != 0);
     let other_vm = |guest: &&Guest| {
@@ -204,7 +212,10 @@ fn find<'a>(guests: &'a [Guest], hello: &Hello) -> Result<&'a Guest, Refusal> {
     by_mac.or_else(by_id).or_else(only).map_or_else(
         || {
             let name = &hello.netdev_id;
-            refusal(RefusalCode::UnknownNetdev, format!("none of the VM's netdevs here has the address of its '{name}'"))
+            refusal(
+                RefusalCode::UnknownNetdev,
+                format!("none of the VM's netdevs here has the address of its '{name}'"),
+            )
         },
         Ok,
     )

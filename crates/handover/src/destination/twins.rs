@@ -136,7 +136,10 @@ mod tests {
         let frame = view(&frame);
         twins.add(&frame, 1);
         twins.add(&frame, 2);
-        assert_eq!([twins.take(&frame, 3), twins.take(&frame, 3), twins.take(&frame, 3)], [true, true, false]);
+        assert_eq!(
+            [twins.take(&frame, 3), twins.take(&frame, 3), twins.take(&frame, 3)],
+            [true, true, false]
+        );
     }
 
     #[test]

@@ -11,13 +11,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tapferry_redirect::error::{Role as End, StartError};
 use tapferry_redirect::parts::{Capture, FrameQueue, NetdevExit};
 use tapferry_redirect::thread::Inbox;
-use tapferry_sys::{Error, clock};
 use tapferry_sys::egress_gate::EgressGate;
 use tapferry_sys::inject::Injector;
 use tapferry_sys::link::LinkWatch;
 use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::queue_length;
 use tapferry_sys::random::random_u128;
+use tapferry_sys::{Error, clock};
 
 use super::Command;
 use super::reception::{Visit, refuse};
@@ -42,8 +42,10 @@ const GATE_CARE: Duration = Duration::from_millis(500);
 const ACK_EVERY: Duration = Duration::from_millis(20);
 /// How long after the VM runs the source may be gone before it is given up.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
-/// How long the guest may take to read its TAP's queue, before that is made shorter all the same.
-const LONGEST_SETTLING: Duration = Duration::from_secs(5);
+/// How long to wait for a pause in the traffic in which the TAP's queue can be made as long as it was.
+const LONGEST_SETTLING: Duration = Duration::from_secs(10);
+/// A pause: the kernel takes a few milliseconds for the change, and drops what comes in that time.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The state of a destination's netdev, owned by its thread.
 pub(super) struct Worker {
@@ -62,6 +64,8 @@ pub(super) struct Worker {
     pub(super) queue_room: u64,
     /// tx_packets and tx_dropped of the TAP when its gate was closed.
     pub(super) tap_before: (u64, u64),
+    /// The same at the last look, and since when they have stood still (CLOCK_MONOTONIC).
+    tap_seen: ((u64, u64), u64),
     pub(super) exit: NetdevExit,
     pub(super) gate: Option<EgressGate>,
     gate_tended_at: u64,
@@ -105,9 +109,8 @@ impl Worker {
         plan.netdev.enter()?;
         let mut links = LinkWatch::open()?;
         let name = &plan.netdev.name;
-        let interface = links
-            .by_name(name)?
-            .ok_or_else(|| HandoverError::no_netdev(End::OutNetdev, name.as_str()))?;
+        let interface =
+            links.by_name(name)?.ok_or_else(|| HandoverError::no_netdev(End::OutNetdev, name.as_str()))?;
         if !interface.is_ethernet {
             return Err(StartError::NotEthernet { role: End::OutNetdev, name: name.to_string() }.into());
         }
@@ -126,6 +129,7 @@ impl Worker {
             queue_length: None,
             queue_room: interface.tx_queue_length.into(),
             tap_before: (interface.tx_packets, interface.tx_dropped),
+            tap_seen: ((0, 0), now),
             exit,
             gate: None,
             gate_tended_at: now,
@@ -229,13 +233,16 @@ impl Worker {
                 self.enter(State::Settling { since: now }, "everything from the source is here");
             }
             State::Settling { since } => {
-                if self.queue_is_short() || now.saturating_sub(since) > nanos(LONGEST_SETTLING) {
+                let has_waited = now.saturating_sub(since) > nanos(LONGEST_SETTLING);
+                if self.queue_length.is_none() || self.is_pause(now) || has_waited {
                     self.end_with(State::Done, Outcome::Done, None);
                 }
             }
-            State::Passing if self.resumed_at.is_some_and(|at| absent.is_some_and(|absent| {
-                absent.min(now.saturating_sub(at)) > nanos(LONGEST_ABSENCE)
-            })) => {
+            State::Passing
+                if self.resumed_at.is_some_and(|at| {
+                    absent.is_some_and(|absent| absent.min(now.saturating_sub(at)) > nanos(LONGEST_ABSENCE))
+                }) =>
+            {
                 let reason = match self.session {
                     Some(_) => "the source was lost before it had sent everything",
                     None => "the VM runs, and no source has come: nothing was handed over",
@@ -253,6 +260,15 @@ impl Worker {
     fn waits_in_vain(&self, now: u64) -> bool {
         let patience = nanos(self.plan.resume_timeout);
         self.resumed_at.is_none() && self.stopped_at.is_some_and(|at| now.saturating_sub(at) > patience)
+    }
+
+    /// Whether nothing is sent to the guest at the moment, and it has read what was.
+    fn is_pause(&mut self, now: u64) -> bool {
+        let tap = self.tap_counters();
+        if self.tap_seen.0 != tap {
+            self.tap_seen = (tap, now);
+        }
+        now.saturating_sub(self.tap_seen.1) > nanos(PAUSE) && self.tap_backlog() == 0
     }
 
     fn close_gate(&mut self) {
@@ -303,7 +319,8 @@ impl Worker {
         if let Some(gate) = &self.gate {
             // It opens at once; that it goes takes the kernel some milliseconds, and can wait until nothing else does.
             if let Err(error) = gate.keep_closed_for(Duration::ZERO) {
-                let message = format!("{error}: what the network delivers is kept from the VM for another moment");
+                let message =
+                    format!("{error}: what the network delivers is kept from the VM for another moment");
                 self.gate = None;
                 self.warn("gate_stuck", &message);
             }
@@ -537,10 +554,24 @@ impl Worker {
         self.gate = None;
         self.direct = None;
         self.report.discarded += std::mem::take(&mut self.report.parked);
-        if let Some(before) = self.queue_length.take() {
-            queue_length::set(self.ifindex, before).ok();
-        }
+        self.restore_queue_length();
         self.tell(EventKind::Ended, self.report.outcome.name());
+    }
+
+    /// Makes the TAP's queue as long as it was; not while frames come for a VM that runs, because some would be lost.
+    fn restore_queue_length(&mut self) {
+        let Some(before) = self.queue_length.take() else { return };
+        let is_busy = self.resumed_at.is_some() && !self.is_pause(clock::monotonic_ns());
+        let result = if is_busy { Ok(()) } else { queue_length::set(self.ifindex, before) };
+        let message = match result {
+            Ok(()) if is_busy => format!(
+                "traffic has not paused: txqueuelen of {} stays {QUEUE_LENGTH} for now, where it was {before}",
+                self.plan.netdev
+            ),
+            Ok(()) => return,
+            Err(error) => format!("{error}: it was {before}"),
+        };
+        self.warn("queue_left_long", &message);
     }
 
     fn enter(&mut self, state: State, message: impl Into<String>) {

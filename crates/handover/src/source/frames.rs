@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tapferry_redirect::Latency;
-use tapferry_redirect::parts::{Capture, Frame, FrameSource, Step};
+use tapferry_redirect::parts::{Capture, Frame, FrameSource, NetdevExit, Step};
 use tapferry_sys::filter::{Direction, Program};
 use tapferry_sys::link::{Link, LinkWatch};
 use tapferry_sys::netdev::IfIndex;
@@ -20,8 +20,6 @@ use crate::wire::{self, Message};
 const PRE_ROLL: Duration = Duration::from_millis(500);
 /// Runs of frames between two looks at everything else.
 const RUNS_PER_TURN: usize = 256;
-/// How long a guest may take to read its queue, before that is made shorter all the same.
-const LONGEST_CATCH_UP: Duration = Duration::from_secs(2);
 /// How long a capture that is closed may take to hand over what it has.
 const DRAIN_TIME: Duration = Duration::from_millis(50);
 /// The group bit of an Ethernet address (IEEE 802.3, 3.2.3).
@@ -88,7 +86,10 @@ impl Worker {
             }
         }
         if self.report.hold_full > 0 {
-            self.warn("hold_full", "the link is slower than the traffic and --max-hold is reached: frames are lost");
+            self.warn(
+                "hold_full",
+                "the link is slower than the traffic and --max-hold is reached: frames are lost",
+            );
         }
         count
     }
@@ -208,44 +209,39 @@ impl Worker {
         }
     }
 
-    /// Looks what the guest, which runs on, was given first, and gives back what it never got. When that is done, and
-    /// the queue of its TAP is short enough to be made shorter again, the handover is over.
-    pub(super) fn give_back(&mut self, until: u64, now: u64) {
-        if !self.given {
-            let Self { evidence: Some(evidence), cut: Some(cut), doubtful, links, ifindex, captured, .. } = self
-            else {
-                return self.end_cancelled();
-            };
-            let frames = (cut.index..).zip(doubtful.frames());
-            let look = || counters(links, *ifindex);
-            let purged = evidence.purged(cut.index, frames, *captured, look, now >= until);
-            let Some(purged) = purged else { return };
-            self.given = true;
-            self.inject_doubtful(purged);
-        }
-        let backlog = self.backlog();
-        let is_short = self.queue_length.is_none_or(|before| backlog < u64::from(before) / 2);
-        if is_short || now > until + nanos(LONGEST_CATCH_UP) {
-            self.end_cancelled();
+    /// Looks what the guest, which runs on, was given first, and gives back what it never got.
+    pub(super) fn give_back(&mut self, is_last_look: bool) {
+        let Self { evidence: Some(evidence), cut: Some(cut), doubtful, links, ifindex, captured, .. } = self
+        else {
+            return self.end_cancelled();
+        };
+        let frames = (cut.index..).zip(doubtful.frames());
+        let look = || counters(links, *ifindex);
+        let purged = evidence.purged(cut.index, frames, *captured, look, is_last_look);
+        let Some(purged) = purged else { return };
+        let thrown_away = self.doubtful.frames().take(purged);
+        self.report.given_back += inject(&mut self.exit, thrown_away, self.mtu);
+        self.give_back_overflow();
+        self.end_cancelled();
+    }
+
+    /// While nobody read, the TAP's queue became full: from then on it dropped all, up to the last frame before the
+    /// VM ran on.
+    fn give_back_overflow(&mut self) {
+        let (before, after) = self.tap_dropped;
+        let here = self.kept.next() - self.kept.first();
+        let dropped = after.saturating_sub(before).min(here);
+        // If frames were dropped after the guest began to read, it is not known which.
+        if dropped > 0 && self.dropped_by_tap() == after {
+            let kept = usize::try_from(here - dropped).unwrap_or(usize::MAX);
+            let overflow = self.kept.frames().skip(kept).map(|(_, frame)| frame);
+            self.report.given_back += inject(&mut self.exit, overflow, self.mtu);
         }
     }
 
-    fn inject_doubtful(&mut self, count: usize) {
-        let frames: Vec<_> = self.doubtful.frames().take(count).collect();
-        let mut given = 0;
-        while given < frames.len() {
-            match self.exit.send(&frames[given..], self.mtu) {
-                Step::Sent(sent) if sent > 0 => given += sent,
-                _ => break,
-            }
-        }
-        self.report.given_back = u64::try_from(given).unwrap_or(u64::MAX);
-    }
-
-    /// Frames that wait in the TAP's queue.
-    fn backlog(&mut self) -> u64 {
-        let Some(tap) = counters(&mut self.links, self.ifindex) else { return 0 };
-        self.evidence.as_ref().map_or(0, |evidence| evidence.backlog(self.captured, tap.tx_packets))
+    /// Frames that the TAP's queue had no room for.
+    pub(super) fn dropped_by_tap(&mut self) -> u64 {
+        counters(&mut self.links, self.ifindex).map_or(0, |tap| tap.tx_dropped)
     }
 
     fn end_cancelled(&mut self) {
@@ -277,6 +273,20 @@ impl Worker {
             self.report.no_peer += left;
         }
     }
+}
+
+/// Gives frames to the guest, as many as its TAP takes at once.
+fn inject<'a>(exit: &mut NetdevExit, frames: impl Iterator<Item = Frame<'a>>, mtu: u32) -> u64 {
+    let frames: Vec<_> = frames.collect();
+    let mut given = 0;
+    while given < frames.len() {
+        match exit.send(&frames[given..], mtu) {
+            Step::Sent(sent) if sent > 0 => given += sent,
+            Step::Refused { .. } => given += 1,
+            _ => break,
+        }
+    }
+    u64::try_from(given).unwrap_or(u64::MAX)
 }
 
 /// What the TAP counts.

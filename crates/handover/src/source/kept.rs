@@ -41,7 +41,6 @@ impl Kept {
         self.sent_before
     }
 
-
     /// Keeps a frame as the newest; older ones make room for it.
     pub(super) fn push_over(&mut self, frame: &Frame<'_>) {
         let outcome = self.queue.push_over(frame);

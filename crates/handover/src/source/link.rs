@@ -126,7 +126,9 @@ impl Link {
     /// What is known of the destination's clock.
     pub(super) fn clock(&self) -> PeerClock {
         match &self.stage {
-            Stage::Greeting(connection) | Stage::Up(connection) if connection.clock().offset_ns().is_some() => {
+            Stage::Greeting(connection) | Stage::Up(connection)
+                if connection.clock().offset_ns().is_some() =>
+            {
                 connection.clock()
             }
             _ => self.clock,

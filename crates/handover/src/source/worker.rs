@@ -11,14 +11,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tapferry_redirect::error::{Role as End, StartError};
 use tapferry_redirect::parts::{Capture, FrameQueue, NetdevExit};
 use tapferry_redirect::thread::Inbox;
-use tapferry_sys::{Error, clock};
 use tapferry_sys::inject::Injector;
-use tapferry_sys::link::{Link as Interface, LinkWatch};
+use tapferry_sys::link::LinkWatch;
 use tapferry_sys::namespace::Namespace;
 use tapferry_sys::netdev::IfIndex;
-use tapferry_sys::queue_length;
 use tapferry_sys::random::random_u128;
 use tapferry_sys::tap::HeldTap;
+use tapferry_sys::{Error, clock};
 
 use super::Command;
 use super::kept::Kept;
@@ -29,7 +28,7 @@ use crate::cut::Cut;
 use crate::error::HandoverError;
 use crate::event::{Event, EventKind, Observer};
 use crate::evidence::{CAPTURE_LAG, Evidence};
-use crate::plan::{Process, QUEUE_LENGTH, SourcePlan};
+use crate::plan::{Process, SourcePlan};
 use crate::report::{Entered, Outcome, SourceReport};
 use crate::wire::{self, Hello, Message, Role};
 
@@ -67,16 +66,12 @@ pub(super) struct Worker {
     pub(super) ifindex: IfIndex,
     pub(super) mtu: u32,
     pub(super) links: LinkWatch,
-    /// `txqueuelen` as it was, while it is another.
-    pub(super) queue_length: Option<u32>,
     tap: Vec<HeldTap>,
     pub(super) exit: NetdevExit,
     pub(super) capture: Option<Capture>,
     pub(super) kept: Kept,
     /// Copies of the first frames behind the cut.
     pub(super) doubtful: FrameQueue,
-    /// Whether what the guest lacks of these was given back.
-    pub(super) given: bool,
     /// Frames taken from the capture.
     pub(super) captured: u64,
     pub(super) link: Link,
@@ -84,6 +79,8 @@ pub(super) struct Worker {
     pub(super) evidence: Option<Evidence>,
     sampled_at: u64,
     pub(super) cut: Option<Cut>,
+    /// What the TAP had dropped when the VM stopped, and what it has when the VM runs on.
+    pub(super) tap_dropped: (u64, u64),
     /// When the VM stopped, as it says (CLOCK_REALTIME), and when this was known here.
     pub(super) stopped: Option<(u64, u64)>,
     /// When the last frame for the VM alone was captured (CLOCK_MONOTONIC).
@@ -114,15 +111,15 @@ impl Worker {
         plan.netdev.enter()?;
         let mut links = LinkWatch::open()?;
         let name = &plan.netdev.name;
-        let interface = links
-            .by_name(name)?
-            .ok_or_else(|| HandoverError::no_netdev(End::InNetdev, name.as_str()))?;
+        let interface =
+            links.by_name(name)?.ok_or_else(|| HandoverError::no_netdev(End::InNetdev, name.as_str()))?;
         if !interface.is_ethernet {
             return Err(StartError::NotEthernet { role: End::InNetdev, name: name.to_string() }.into());
         }
         let mut exit = NetdevExit::default();
         exit.attach(Injector::open(name, plan.mark)?);
-        let random = || random_u128().map_err(|errno| Error::new("get random bytes", name.to_string(), errno));
+        let random =
+            || random_u128().map_err(|errno| Error::new("get random bytes", name.to_string(), errno));
         let mut worker = Self {
             observer,
             commands: inbox.commands,
@@ -132,18 +129,17 @@ impl Worker {
             ifindex: interface.ifindex,
             mtu: interface.mtu,
             links,
-            queue_length: None,
             tap: Vec::new(),
             exit,
             capture: None,
             kept: Kept::new(plan.max_hold),
             doubtful: FrameQueue::new(DOUBTFUL_BYTES, DOUBTFUL),
-            given: false,
             captured: 0,
             link,
             evidence: None,
             sampled_at: 0,
             cut: None,
+            tap_dropped: (0, 0),
             stopped: None,
             unicast_at: 0,
             gone_at: None,
@@ -240,7 +236,7 @@ impl Worker {
                     self.fail("the destination did not confirm that it has everything");
                 }
             }
-            State::GiveBack { until } => self.give_back(until, now),
+            State::GiveBack { until } => self.give_back(now >= until),
             _ => {}
         }
     }
@@ -251,7 +247,6 @@ impl Worker {
             return;
         }
         self.hold_tap(&process);
-        self.raise_queue_length();
         self.evidence = Some(Evidence::new(process));
         if self.open_capture() {
             self.enter(State::Calibrate, "a migration has begun: frames are captured and counted");
@@ -272,22 +267,6 @@ impl Worker {
         self.report.tap_held = !self.tap.is_empty();
     }
 
-    fn raise_queue_length(&mut self) {
-        let Ok(Some(Interface { tx_queue_length: before, .. })) = self.links.by_index(self.ifindex) else {
-            return;
-        };
-        if before >= QUEUE_LENGTH {
-            return;
-        }
-        match queue_length::set(self.ifindex, QUEUE_LENGTH) {
-            Ok(()) => self.queue_length = Some(before),
-            Err(error) => {
-                let message = format!("{error}; the TAP keeps {before} frames for a VM that runs on here");
-                self.warn("queue_not_raised", &message);
-            }
-        }
-    }
-
     /// The VM has stopped. Without a migration it may go on, and nothing is to be handed over.
     fn stop_at(&mut self, at: Option<u64>) {
         if self.state != State::Calibrate {
@@ -298,6 +277,7 @@ impl Worker {
         self.stopped = Some((at, seen));
         self.report.stopped_ns = Some(at);
         self.sample_stopped();
+        self.tap_dropped.0 = self.dropped_by_tap();
         self.enter(State::Stopping { until: now + nanos(CAPTURE_LAG) }, "the VM has stopped");
     }
 
@@ -327,6 +307,7 @@ impl Worker {
                 if matches!(self.state, State::Stopping { .. }) {
                     self.make_cut(now);
                 }
+                self.tap_dropped.1 = self.dropped_by_tap();
                 if let Some(connection) = self.link.up() {
                     connection.push(&Message::Discard { reason: REASON });
                 }
@@ -523,9 +504,6 @@ impl Worker {
         self.update_report();
         self.account_for_the_rest();
         self.tap.clear();
-        if let Some(before) = self.queue_length.take() {
-            queue_length::set(self.ifindex, before).ok();
-        }
         self.tell(EventKind::Ended, self.report.outcome.name());
     }
 

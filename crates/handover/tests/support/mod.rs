@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tapferry_handover::plan::{DEFAULT_MAX_HOLD, DEFAULT_RESUME_TIMEOUT};
 use tapferry_handover::{
-    Destination, DestinationPlan, DestinationReport, Event, EventKind, Identity, Observer, Source, SourcePlan,
-    SourceReport,
+    Destination, DestinationPlan, DestinationReport, Event, EventKind, Identity, Observer, Source,
+    SourcePlan, SourceReport,
 };
 use tapferry_redirect::{Address, Netdev, StreamPlan};
 use tapferry_testbed::probe::Probe;

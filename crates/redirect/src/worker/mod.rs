@@ -102,7 +102,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Opens everything that is there. What is missing is an error, unless the plan says to wait.
-    pub(crate) fn open(mut plan: Plan, observer: Observer, inbox: Inbox<Command>) -> Result<Self, StartError> {
+    pub(crate) fn open(
+        mut plan: Plan,
+        observer: Observer,
+        inbox: Inbox<Command>,
+    ) -> Result<Self, StartError> {
         plan.pin_namespaces()?;
         let object = plan.input.to_string();
         let on = |operation| Error::on(operation, object.as_str());
