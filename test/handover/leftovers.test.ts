@@ -23,7 +23,10 @@ async function directory(t: ExecutionContext): Promise<string> {
   return path
 }
 
-async function leave(path: string, changes: Partial<LeftoverRecord> & Record<string, unknown>): Promise<void> {
+async function leave(
+  path: string,
+  changes: Partial<LeftoverRecord> & Record<string, unknown>,
+): Promise<void> {
   const record = {
     ...{ version: 1, pid: NOBODY, startTime: '1', interface: 'tapA', ifindex: 1 },
     ...{ namespace: 'net:[1]', queueLength: 1000, ...changes },
@@ -33,7 +36,10 @@ async function leave(path: string, changes: Partial<LeftoverRecord> & Record<str
 
 test('records are kept in /run, else in the user runtime directory', t => {
   t.deepEqual(recordDirectories({}), ['/run/tapferry'])
-  t.deepEqual(recordDirectories({ XDG_RUNTIME_DIR: '/run/user/7' }), ['/run/tapferry', '/run/user/7/tapferry'])
+  t.deepEqual(recordDirectories({ XDG_RUNTIME_DIR: '/run/user/7' }), [
+    '/run/tapferry',
+    '/run/user/7/tapferry',
+  ])
 })
 
 test('a record of a process that lives is left alone', async t => {
@@ -68,7 +74,11 @@ test('what is no record is neither read nor removed', async t => {
 })
 
 /** A record about tapA, with the queue length that the TAP has now. */
-async function raised(t: ExecutionContext, lab: Lab, length: number): Promise<{ path: string; ifindex: number }> {
+async function raised(
+  t: ExecutionContext,
+  lab: Lab,
+  length: number,
+): Promise<{ path: string; ifindex: number }> {
   const path = await directory(t)
   await lab.ask('tap', { name: 'tapA', txqueuelen: length })
   const netns = await run('readlink', [`/proc/${lab.pid}/ns/net`])
@@ -91,7 +101,7 @@ labTest('a queue length that is still ours is set back, wherever the interface i
   t.deepEqual(await readdir(path), [])
 })
 
-labTest("one that somebody has changed since is not ours to change", async (t, lab) => {
+labTest('one that somebody has changed since is not ours to change', async (t, lab) => {
   const { path } = await raised(t, lab, 4321)
   t.like((await putLeftoversRight([path]))[0], { action: 'none' })
   t.is(await queueLength(lab), 4321)

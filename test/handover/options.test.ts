@@ -2,6 +2,7 @@
 
 import test from 'ava'
 import { records, tapferry } from '../support/cli.ts'
+import { isValid } from '../support/schema.ts'
 
 const SOURCE = ['source', '--qmp=vm.qmp', '--to=unix:/run/ho']
 const DEST = ['dest', '--qmp=vm.qmp', '--from=unix:/run/ho']
@@ -9,7 +10,9 @@ const DEST = ['dest', '--qmp=vm.qmp', '--from=unix:/run/ho']
 async function plan(...args: string[]): Promise<Record<string, unknown>> {
   const { status, stdout, stderr } = await tapferry('handover', ...args, '--dry-run', '--json')
   if (status !== 0) throw new Error(stderr)
-  return records(stdout)[0] ?? {}
+  const [line = {}] = records(stdout)
+  if (!isValid('handover-lines', line)) throw new Error(`not in the schema: ${stdout}`)
+  return line
 }
 
 test('the defaults of a source are those of the help', async t => {
@@ -44,7 +47,10 @@ test('the defaults of a destination are the same, and it is never persistent', a
 const accepted: readonly (readonly [args: string[], fields: Record<string, unknown>])[] = [
   [[...SOURCE, '--in-netdev=hn0'], { netdevs: 'hn0' }],
   [[...SOURCE, '--in-netdev=hn0', '--in-netdev', 'hn1'], { netdevs: 'hn0,hn1' }],
-  [[...SOURCE, '--max-hold=64M', '--resume-timeout=5m'], { max_hold_bytes: 2 ** 26, resume_timeout_ms: 300_000 }],
+  [
+    [...SOURCE, '--max-hold=64M', '--resume-timeout=5m'],
+    { max_hold_bytes: 2 ** 26, resume_timeout_ms: 300_000 },
+  ],
   [[...SOURCE, '--persistent', '--wait', '--mark=7'], { persistent: true, wait: true, mark: 7 }],
   [[...SOURCE, '--report=out.json', '--netns=blue'], { report: 'out.json', netns: 'blue' }],
   [['source', '--qmp=q', '--to=tcp:[::1]:4000'], { to: 'tcp:[::1]:4000' }],

@@ -28,32 +28,35 @@ async function connect(t: ExecutionContext, site: Site, name: string): Promise<M
 async function usedIndexAt(pid: number, used: bigint): Promise<number> {
   const memory = await open(`/proc/${pid}/mem`, 'r')
   try {
-    const { buffer } = await memory.read({ buffer: Buffer.alloc(2), position: used + 2n })
+    const { buffer } = await memory.read({ buffer: Buffer.alloc(2), position: Number(used) + 2 })
     return buffer.readUInt16LE()
   } finally {
     await memory.close()
   }
 }
 
-vmTest("the used index in the process's memory is the one that its monitor tells", async (t, { site, modern }) => {
-  const monitor = await connect(t, site, 'modern')
-  const queue = await findReceiveQueue(monitor, 'hn0')
-  if (!('ring' in queue)) return t.fail(queue.whyNoRing)
-  t.like(queue.ring, { queueSize: 256, headerLength: 12, mergeable: true })
-  t.is(queue.ring.memory.length, 1)
-  const { pid = 0 } = (await monitor.process()) ?? {}
-  const [device] = await monitor.command<{ path: string }[]>('x-query-virtio')
-  for (let round = 0; round < 3; round += 1) {
-    await site.send('tapA', { flow: 1, first: 100 * round, count: 100 })
-    await modern.received('eth0')
-    const told = await monitor.command<{ 'used-idx': number }>('x-query-virtio-queue-status', {
-      path: device?.path,
-      queue: 0,
-    })
-    t.is(await usedIndexAt(pid, queue.ring.used), told['used-idx'])
-    t.true(told['used-idx'] >= 100 * (round + 1))
-  }
-})
+vmTest(
+  "the used index in the process's memory is the one that its monitor tells",
+  async (t, { site, modern }) => {
+    const monitor = await connect(t, site, 'modern')
+    const queue = await findReceiveQueue(monitor, 'hn0')
+    if (!('ring' in queue)) return t.fail(queue.whyNoRing)
+    t.like(queue.ring, { queueSize: 256, headerLength: 12, mergeable: true })
+    t.is(queue.ring.memory.length, 1)
+    const { pid = 0 } = (await monitor.process()) ?? {}
+    const [device] = await monitor.command<{ path: string }[]>('x-query-virtio')
+    for (let round = 0; round < 3; round += 1) {
+      await site.send('tapA', { flow: 1, first: 100 * round, count: 100 })
+      await modern.received('eth0')
+      const told = await monitor.command<{ 'used-idx': number }>('x-query-virtio-queue-status', {
+        path: device?.path,
+        queue: 0,
+      })
+      t.is(await usedIndexAt(pid, queue.ring.used), told['used-idx'])
+      t.true(told['used-idx'] >= 100 * (round + 1))
+    }
+  },
+)
 
 vmTest('a legacy driver has headers of 10 bytes, and one buffer for a frame', async (t, { site }) => {
   const queue = await findReceiveQueue(await connect(t, site, 'legacy'), 'hn0')

@@ -7,7 +7,7 @@ import type { ExecutionContext } from 'ava'
 import { QmpSimulator, type SimulatedCommand } from '../../ts/monitor/simulator.ts'
 import { Running, records, run, TAPFERRY } from '../support/cli.ts'
 import { type Lab, labTest } from '../support/lab.ts'
-import { assertValid } from '../support/schema.ts'
+import { assertValid, isValid } from '../support/schema.ts'
 
 /** A VM with one netdev, hn0, at a TAP; it remembers its migration capability. */
 class SimulatedVm {
@@ -130,30 +130,37 @@ labTest('a migration: every frame after the stop is handed over, and both sides 
   t.false(source.events, 'the capability is as it was')
   t.deepEqual(await queueLengths(lab), [1000, 1000])
   t.like(records(endA.stdout).at(-1), { type: 'handover_report', side: 'source' })
+  for (const line of [...records(endA.stdout), ...records(endB.stdout)]) {
+    assertValid(t, 'handover-lines', line)
+    t.false(isValid('handover-lines', { ...line, surprise: 1 }))
+  }
 })
 
-labTest('a cancelled migration: a persistent source is armed again, and ends when it is told to', async (t, lab) => {
-  const site = await stage(t, lab)
-  const { source, ferry } = site
-  const ferryB = ferry('dest')
-  await ferryB.ready()
-  const ferryA = ferry('source', '--persistent')
-  await ferryA.ready()
-  source.migrates('active')
-  await entered(ferryA, 'calibrate')
-  source.simulator.stopVm('finish-migrate')
-  await entered(ferryA, 'stopping')
-  source.migrates('cancelling')
-  source.simulator.resumeVm()
-  source.migrates('cancelled')
-  await ferryA.line(/armed again/)
-  t.like(await reportOf(site, 'source'), { outcome: 'cancelled' })
-  t.is((await ferryB.end()).status, 0)
-  t.like(await reportOf(site, 'dest'), { outcome: 'cancelled' })
-  const end = await ferryA.stop()
-  t.is(end.status, 0, end.stderr)
-  t.false(source.events)
-})
+labTest(
+  'a cancelled migration: a persistent source is armed again, and ends when it is told to',
+  async (t, lab) => {
+    const site = await stage(t, lab)
+    const { source, ferry } = site
+    const ferryB = ferry('dest')
+    await ferryB.ready()
+    const ferryA = ferry('source', '--persistent')
+    await ferryA.ready()
+    source.migrates('active')
+    await entered(ferryA, 'calibrate')
+    source.simulator.stopVm('finish-migrate')
+    await entered(ferryA, 'stopping')
+    source.migrates('cancelling')
+    source.simulator.resumeVm()
+    source.migrates('cancelled')
+    await ferryA.line(/armed again/)
+    t.like(await reportOf(site, 'source'), { outcome: 'cancelled' })
+    t.is((await ferryB.end()).status, 0)
+    t.like(await reportOf(site, 'dest'), { outcome: 'cancelled' })
+    const end = await ferryA.stop()
+    t.is(end.status, 0, end.stderr)
+    t.false(source.events)
+  },
+)
 
 labTest('a migration that is cancelled before the VM stops ends the source, too', async (t, lab) => {
   const site = await stage(t, lab)

@@ -9,9 +9,7 @@ import {
   sourceOptions,
 } from './options.ts'
 
-const signals = [
-  ['SIGINT, SIGTERM', 'stop, put all back and report; a later one ends at once'],
-] as const
+const signals = [['SIGINT, SIGTERM', 'stop, put all back and report; a later one ends at once']] as const
 
 /** All of them in one line of the overview. */
 export const handoverFamily: CommandHelp = {
