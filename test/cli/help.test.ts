@@ -7,6 +7,7 @@ import {
   destinationOptions,
   sourceOptions,
 } from '../../ts/handover/options.ts'
+import { handoverReportOptions } from '../../ts/handover/report/options.ts'
 import { netdevsOptions } from '../../ts/netdevs/options.ts'
 import { longName } from '../../ts/options/option.ts'
 import { runOptions } from '../../ts/run/options.ts'
@@ -19,6 +20,7 @@ const COMMANDS = {
   'handover check source': checkSourceOptions,
   'handover check dest': checkDestinationOptions,
   'handover cleanup': cleanupOptions,
+  'handover report': handoverReportOptions,
   netdevs: netdevsOptions,
   doctor: doctorOptions,
 }

@@ -9,6 +9,7 @@ import {
   HandoverDestinationCommand,
   HandoverSourceCommand,
 } from './handover.ts'
+import { HandoverReportCommand } from './handover-report.ts'
 import { NetdevsCommand } from './netdevs.ts'
 import { RunCommand } from './run.ts'
 import { VersionCommand } from './version.ts'
@@ -24,6 +25,7 @@ const COMMANDS = [
   HandoverCheckSourceCommand,
   HandoverCheckDestinationCommand,
   HandoverCleanupCommand,
+  HandoverReportCommand,
   NetdevsCommand,
   DoctorCommand,
   VersionCommand,

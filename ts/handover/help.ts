@@ -8,6 +8,7 @@ import {
   destinationOptions,
   sourceOptions,
 } from './options.ts'
+import { handoverReportHelp } from './report/help.ts'
 
 const signals = [['SIGINT, SIGTERM', 'stop, put all back and report; a later one ends at once']] as const
 
@@ -15,7 +16,7 @@ const signals = [['SIGINT, SIGTERM', 'stop, put all back and report; a later one
 export const handoverFamily: CommandHelp = {
   name: 'handover',
   summary: 'Live migration without a lost frame, at both hosts.',
-  usage: 'tapferry handover source|dest|check|cleanup',
+  usage: 'tapferry handover source|dest|check|cleanup|report',
   examples: [
     [
       'before a live migration, where the VM runs: no frame is lost',
@@ -95,4 +96,5 @@ export const handoverHelps: readonly CommandHelp[] = [
     options: cleanupOptions,
     signals: [],
   },
+  handoverReportHelp,
 ]

@@ -4,11 +4,11 @@ use tapferry_handover::wire::{Decoder, Kind, Message, Role, WireError};
 
 use crate::check::model::Ending;
 use crate::check::pace::{Pace, agrees};
-use crate::messages::{FRAME, after_hello, all_encoded, encoded, frame, hello, raw};
+use crate::messages::{FRAME, after_hello, all_encoded, at_once, encoded, frame, hello, raw};
 
 /// The error after so many messages, in one read and byte by byte.
 fn error_after(messages: usize, bytes: &[u8]) -> WireError {
-    let outcome = agrees(&mut Decoder::new(), bytes, &Pace::at_once());
+    let outcome = agrees(&mut Decoder::new(), bytes, &at_once());
     assert_eq!(outcome, agrees(&mut Decoder::new(), bytes, &Pace::reads(vec![1])));
     match outcome {
         (decoded, Ending::Wrong(error)) if decoded == messages => error,
@@ -65,7 +65,7 @@ fn each_side_sends_only_what_is_its_own() {
         for message in after_hello(other) {
             let kind = message.kind();
             let stream = [Message::Hello(hello(role)), message];
-            let outcome = agrees(&mut Decoder::new(), &all_encoded(&stream), &Pace::at_once());
+            let outcome = agrees(&mut Decoder::new(), &all_encoded(&stream), &at_once());
             let expected = if kind.sender().is_none() {
                 (2, Ending::Between)
             } else {
@@ -163,8 +163,8 @@ fn a_new_connection_begins_anew() {
     let stream = encoded(&Message::Hello(hello(Role::Source)));
     let mut decoder = Decoder::new();
     for _ in 0..2 {
-        assert_eq!(agrees(&mut decoder, &stream, &Pace::at_once()), (1, Ending::Between));
-        let (_, ending) = agrees(&mut decoder, b"SSH-", &Pace::at_once());
+        assert_eq!(agrees(&mut decoder, &stream, &at_once()), (1, Ending::Between));
+        let (_, ending) = agrees(&mut decoder, b"SSH-", &at_once());
         assert!(matches!(ending, Ending::Wrong(_)));
     }
 }

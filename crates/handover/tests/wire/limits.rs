@@ -6,12 +6,12 @@ use tapferry_handover::wire::{
 };
 
 use crate::check::model::Ending;
-use crate::check::pace::{Pace, agrees};
-use crate::messages::{encoded, frame, hello, raw};
+use crate::check::pace::agrees;
+use crate::messages::{at_once, encoded, frame, hello, raw};
 
 fn ending_after_hello(role: Role, bytes: &[u8]) -> (usize, Ending) {
     let stream = [&encoded(&Message::Hello(hello(role)))[..], bytes].concat();
-    agrees(&mut Decoder::new(), &stream, &Pace::at_once())
+    agrees(&mut Decoder::new(), &stream, &at_once())
 }
 
 fn passes(message: &Message<'_>) {
@@ -96,7 +96,7 @@ fn each_type_has_its_lengths_judged_by_five_bytes() {
 #[test]
 fn a_hello_has_its_lengths_judged_with_the_version() {
     let head = |length: u16| [&[0, 0], &length.to_be_bytes()[..], b"\x01TAPFERRY\0\x01"].concat();
-    let ending = |bytes: &[u8]| agrees(&mut Decoder::new(), bytes, &Pace::at_once());
+    let ending = |bytes: &[u8]| agrees(&mut Decoder::new(), bytes, &at_once());
     for length in [88, 2144] {
         assert_eq!(ending(&head(length)), (0, Ending::Partial));
     }
@@ -111,7 +111,7 @@ fn names_pass_up_to_their_limit_and_are_never_cut() {
     let mut long = hello(Role::Source);
     (long.vm_name, long.netdev_id) = ("v".repeat(MAX_TEXT), "n".repeat(MAX_TEXT));
     let stream = encoded(&Message::Hello(long));
-    assert_eq!(agrees(&mut Decoder::new(), &stream, &Pace::at_once()), (1, Ending::Between));
+    assert_eq!(agrees(&mut Decoder::new(), &stream, &at_once()), (1, Ending::Between));
 
     let length = MAX_TEXT + 1;
     let too_long = Hello { vm_name: "v".repeat(length), ..hello(Role::Source) };
@@ -134,7 +134,7 @@ fn a_string_over_the_limit_is_not_taken() {
     let name = [&1025_u16.to_be_bytes()[..], &[b'v'; 1025]].concat();
     let long = raw(1, &[before, &name, &after[5..]].concat());
     let error = WireError::LongText { kind: Kind::Hello, field: "vm_name", length: 1025 };
-    assert_eq!(agrees(&mut Decoder::new(), &long, &Pace::at_once()), (0, Ending::Wrong(error)));
+    assert_eq!(agrees(&mut Decoder::new(), &long, &at_once()), (0, Ending::Wrong(error)));
 }
 
 #[test]

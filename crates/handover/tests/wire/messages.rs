@@ -1,10 +1,12 @@
-//! The messages of these tests.
+//! The messages of these tests, and the simplest way that they come.
 
 use tapferry_frame::ethernet::{TPID_8021Q, VlanTag};
 use tapferry_frame::vnet::{FLAG_NEEDS_CSUM, GSO_TCPV4, VnetHeader};
 use tapferry_handover::wire::{
     Ack, Cut, End, Frame, Hello, Message, Method, Refusal, RefusalCode, Role, encode,
 };
+
+use crate::check::pace::Pace;
 
 pub(crate) const FRAME: &[u8] = b"\x52\x54\0\x12\x34\x56\x52\x54\0\0\0\x01\x08\0payload";
 
@@ -81,4 +83,9 @@ pub(crate) fn all_encoded(messages: &[Message<'_>]) -> Vec<u8> {
 pub(crate) fn raw(number: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len() + 1).unwrap();
     [&length.to_be_bytes()[..], &[number], payload].concat()
+}
+
+/// Each read as much as there is room for.
+pub(crate) fn at_once() -> Pace {
+    Pace::reads(vec![usize::MAX])
 }

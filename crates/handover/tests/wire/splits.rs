@@ -13,7 +13,7 @@ use tapferry_handover::wire::{
 
 use crate::check::model::Ending;
 use crate::check::pace::{Pace, agrees};
-use crate::messages::{after_hello, all_encoded, encoded, hello};
+use crate::messages::{after_hello, all_encoded, at_once, encoded, hello};
 
 #[test]
 fn every_split_of_a_connection_into_three_reads_gives_the_same_messages() {
@@ -41,7 +41,7 @@ fn the_end_of_a_connection_is_seen_at_every_byte() {
     for end in 0..=stream.len() {
         let ending = if ends.contains(&end) { Ending::Between } else { Ending::Partial };
         let decoded = ends.iter().filter(|boundary| (1..=end).contains(*boundary)).count();
-        let outcome = agrees(&mut Decoder::new(), &stream[..end], &Pace::at_once());
+        let outcome = agrees(&mut Decoder::new(), &stream[..end], &at_once());
         assert_eq!(outcome, (decoded, ending), "after {end} bytes");
     }
 }

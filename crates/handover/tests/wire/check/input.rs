@@ -37,8 +37,8 @@ pub(crate) fn check(input: &[u8]) {
     let scale = 1 + (stream.len() >> 14);
     let read = |size: u8| scale * if size < 128 { usize::from(size) } else { usize::from(size - 127) * 600 };
     let pace = Pace {
-        reads: reads.iter().copied().map(read).collect(),
         reads_per_take: 1 + usize::from(mode >> 2 & 3),
+        ..Pace::reads(reads.iter().copied().map(read).collect())
     };
     agrees(&mut Decoder::new(), &stream, &pace);
 }

@@ -21,11 +21,6 @@ impl Pace {
     pub(crate) fn reads(reads: Vec<usize>) -> Self {
         Self { reads, reads_per_take: 1 }
     }
-
-    /// Each read as much as there is room for.
-    pub(crate) fn at_once() -> Self {
-        Self::reads(vec![usize::MAX])
-    }
 }
 
 /// Checks that the decoder makes of `bytes` what the model does, at this pace, and that what it makes encodes to the
