@@ -2,6 +2,7 @@
 
 import test from 'ava'
 import { records, tapferry } from '../support/cli.ts'
+import { isValid } from '../support/schema.ts'
 
 const SOURCE = ['source', '--qmp=vm.qmp', '--to=unix:/run/ho']
 const DEST = ['dest', '--qmp=vm.qmp', '--from=unix:/run/ho']
@@ -9,7 +10,9 @@ const DEST = ['dest', '--qmp=vm.qmp', '--from=unix:/run/ho']
 async function plan(...args: string[]): Promise<Record<string, unknown>> {
   const { status, stdout, stderr } = await tapferry('handover', ...args, '--dry-run', '--json')
   if (status !== 0) throw new Error(stderr)
-  return records(stdout)[0] ?? {}
+  const [line = {}] = records(stdout)
+  if (!isValid('handover-lines', line)) throw new Error(`not in the schema: ${stdout}`)
+  return line
 }
 
 test('the defaults of a source are those of the help', async t => {

@@ -28,7 +28,7 @@ async function connect(t: ExecutionContext, site: Site, name: string): Promise<M
 async function usedIndexAt(pid: number, used: bigint): Promise<number> {
   const memory = await open(`/proc/${pid}/mem`, 'r')
   try {
-    const { buffer } = await memory.read({ buffer: Buffer.alloc(2), position: used + 2n })
+    const { buffer } = await memory.read({ buffer: Buffer.alloc(2), position: Number(used) + 2 })
     return buffer.readUInt16LE()
   } finally {
     await memory.close()

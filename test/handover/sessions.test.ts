@@ -7,7 +7,7 @@ import type { ExecutionContext } from 'ava'
 import { QmpSimulator, type SimulatedCommand } from '../../ts/monitor/simulator.ts'
 import { Running, records, run, TAPFERRY } from '../support/cli.ts'
 import { type Lab, labTest } from '../support/lab.ts'
-import { assertValid } from '../support/schema.ts'
+import { assertValid, isValid } from '../support/schema.ts'
 
 /** A VM with one netdev, hn0, at a TAP; it remembers its migration capability. */
 class SimulatedVm {
@@ -130,6 +130,10 @@ labTest('a migration: every frame after the stop is handed over, and both sides 
   t.false(source.events, 'the capability is as it was')
   t.deepEqual(await queueLengths(lab), [1000, 1000])
   t.like(records(endA.stdout).at(-1), { type: 'handover_report', side: 'source' })
+  for (const line of [...records(endA.stdout), ...records(endB.stdout)]) {
+    assertValid(t, 'handover-lines', line)
+    t.false(isValid('handover-lines', { ...line, surprise: 1 }))
+  }
 })
 
 labTest(
@@ -217,6 +221,21 @@ labTest('a report that cannot be written is a failure, and told', async (t, lab)
   })
   await ferry.line(/waiting for the destination/)
   const end = await ferry.stop()
-  t.is(end.status, 1)
+  t.is(end.status, 2)
   t.regex(end.stderr, /error: the report was not written to '\/nowhere\/report': /)
+})
+
+labTest('one that is killed leaves a longer queue, and the next one puts it right', async (t, lab) => {
+  const site = await stage(t, lab)
+  const killed = site.ferry('dest')
+  await killed.ready()
+  const raised = await queueLengths(lab)
+  t.true(raised.includes(50_000), String(raised))
+  t.is((await killed.stop('SIGKILL')).signal, 'SIGKILL')
+  t.deepEqual(await queueLengths(lab), raised)
+  const next = site.ferry('dest')
+  await next.line(/the queue length of tapB is 1000 again: a handover that was killed/)
+  await next.ready()
+  t.is((await next.stop()).status, 0)
+  t.deepEqual(await queueLengths(lab), [1000, 1000])
 })

@@ -7,7 +7,7 @@ import type { MonitorFacts, OwnProcess } from '../../doctor/facts.ts'
 import { memoryAvailable, ownProcess } from '../../doctor/gather/host.ts'
 import { askMonitor } from '../../doctor/gather/monitor.ts'
 import { TapferryError } from '../../errors.ts'
-import { isListenedOn } from '../../host/listeners.ts'
+import { findListener, isListenedOn } from '../../host/listeners.ts'
 import type { Monitor } from '../../monitor/index.ts'
 import { loadBinding } from '../../native.ts'
 import { Printer } from '../../output/printer.ts'
@@ -140,9 +140,15 @@ const REACH_MS = 3_000
 
 /** Of this host it is seen whether somebody listens; another one must be connected to. */
 async function tryToReach(address: SocketAddress): Promise<Way> {
-  const listening = await isListenedOn(address)
+  const listening = await somebodyListens(address)
   if (listening === undefined && address.kind === 'tcp') return connectTo(address)
   return listening ? { state: 'reached' } : { state: 'refused', why: 'ECONNREFUSED' }
+}
+
+/** A path leads to a socket of any network namespace, but is listed in its own. */
+async function somebodyListens(address: SocketAddress): Promise<boolean | undefined> {
+  if (address.kind === 'unix' && (await findListener(address)) !== undefined) return true
+  return isListenedOn(address)
 }
 
 /** A connection that says nothing is no source to a destination, and takes nobody's place. */
@@ -167,7 +173,7 @@ function reasonOf(error: NodeJS.ErrnoException): string {
 }
 
 async function tryToListen(address: SocketAddress): Promise<Way> {
-  const listening = await isListenedOn(address)
+  const listening = await somebodyListens(address)
   if (listening === undefined) return { state: 'foreign' }
   return { state: listening ? 'taken' : 'free' }
 }
