@@ -1,5 +1,6 @@
 /** tapferry on both hosts, as users start it, for one migration. */
 
+import { rmSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -45,6 +46,8 @@ export class Ferry {
     cleanup: Cleanup,
   ) {
     this.#report = join(directory, `${side}-report`)
+    // Of the migration before, it would be taken for this one's.
+    rmSync(this.#report, { force: true })
     const [monitor = ''] = vm.monitors
     const common = ['--qmp', monitor, '--insecure', '--report', this.#report]
     this.#running = new Running(lab.inside(TAPFERRY, 'handover', side, ...args, ...common))
