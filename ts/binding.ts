@@ -142,6 +142,197 @@ export interface Redirector {
   stop(): Promise<Statistics>
 }
 
+/** Where the destination of a handover listens; exactly one of unix and tcp. */
+export type HandoverAddress = Pick<StreamOptions, 'unix' | 'tcp'>
+
+/** Which VM and which of its netdevs, so that two of different VMs are never joined. */
+export interface HandoverIdentity {
+  /** `query-uuid`; absent: it has none. */
+  vmUuid?: string
+  /** `query-name`; empty: it has none. */
+  vmName: string
+  /** QEMU's id, or the interface's name where that is not known. */
+  netdevId: string
+  /** `52:54:00:12:34:56`; absent where it is not known. */
+  mac?: string
+}
+
+/** A netdev of a VM, by its TAP. */
+export interface HandoverNetdevOptions {
+  /** The TAP's name. */
+  netdev: string
+  /** A path; absent: the network namespace of this process. */
+  netns?: string
+  identity: HandoverIdentity
+}
+
+export interface HandoverLimits {
+  /** Of frames that wait, for each netdev; at most 2^32 - 1. */
+  maxHoldBytes: number
+  /** SO_MARK on every injected frame. */
+  mark: number
+  /** From the stop at the source until the VM runs at the destination. */
+  resumeTimeoutMs: number
+}
+
+export interface HandoverSourceOptions extends HandoverNetdevOptions, HandoverLimits {
+  to: HandoverAddress
+}
+
+export interface HandoverDestinationOptions extends HandoverLimits {
+  from: HandoverAddress
+  netdevs: HandoverNetdevOptions[]
+}
+
+export type HandoverEventType =
+  /** Once: the other side has answered. */
+  | 'ready'
+  /** The other side cannot be reached yet. */
+  | 'waiting'
+  | 'state'
+  | 'link_lost'
+  | 'link_back'
+  | 'peer_refused'
+  | 'warning'
+  /** Once: the report is complete. */
+  | 'ended'
+
+export interface HandoverEvent {
+  type: HandoverEventType
+  /** QEMU's id of the netdev that it is about; absent: all of them. */
+  netdev?: string
+  /** The state that it is in now; empty for what is about all netdevs. */
+  state: string
+  /** CLOCK_REALTIME. */
+  timeNs: bigint
+  /** One line for people, without time and without newline. */
+  message: string
+  /** A stable code, for `warning` and failures. */
+  code?: string
+}
+
+/** A piece of the guest's memory. */
+export interface HandoverMemory {
+  /** Where the guest has it. */
+  physical: bigint
+  /** Where the VM's process has it. */
+  address: bigint
+  length: bigint
+}
+
+/** The queue through which a guest receives, by addresses of the VM's process. */
+export interface HandoverRing {
+  /** Entries. */
+  queueSize: number
+  descriptors: bigint
+  available?: bigint
+  used: bigint
+  /** Bytes of the virtio-net header before each frame: 10, 12 or 20. */
+  headerLength: number
+  /** A frame may lie in several buffers (VIRTIO_NET_F_MRG_RXBUF). */
+  mergeable: boolean
+  memory: HandoverMemory[]
+}
+
+export interface HandoverProcess {
+  pid?: number
+  /** Without it the cut is not exact. */
+  ring?: HandoverRing
+  /** One line for the report. */
+  whyNoRing?: string
+}
+
+export type HandoverOutcome = 'pending' | 'done' | 'cancelled' | 'failed' | 'stopped'
+
+interface HandoverReportHead {
+  outcome: HandoverOutcome
+  /** Why, where it is not done. */
+  reason?: string
+  states: { state: string; timeNs: bigint }[]
+  /** CLOCK_REALTIME of this host, as are all moments: when the VM stopped at the source. */
+  stoppedNs?: bigint
+  /** When it ran at the destination. */
+  resumedNs?: bigint
+  linksLost: number
+  /** The other side's clock minus this one's. */
+  clockOffsetMs?: number
+  /** Slices in which nothing happened are left out. */
+  timeline: { sliceMs: number; slices: HandoverSlice[] }
+}
+
+export interface HandoverSlice {
+  timeNs: bigint
+  came: number
+  went: number
+  direct: number
+  deduplicated: number
+}
+
+/** From the cut on, captured = sent + held + holdFull + ringFull + noPeer + discarded. */
+export interface HandoverSourceReport extends HandoverReportHead {
+  captured: number
+  sent: number
+  acknowledged: number
+  held: number
+  holdFull: number
+  ringFull: number
+  noPeer: number
+  discarded: number
+  givenBack: number
+  cutMethod?: 'used_ring' | 'used_index' | 'tx_packets' | 'timestamp'
+  /** Why by no better method. */
+  cutReason?: string
+  cutAfterMs?: number
+  linkDelayMs?: number
+  tapHeld: boolean
+}
+
+/** received = injected + deduplicated + parked + beforeCut + refused + discarded. */
+export interface HandoverDestinationReport extends HandoverReportHead {
+  received: number
+  injected: number
+  deduplicated: number
+  parked: number
+  parkedMost: number
+  beforeCut: number
+  refused: number
+  discarded: number
+  keptOut: number
+  direct: number
+  lostAtTap: number
+  gated: boolean
+  openedNs?: bigint
+  cutNs?: bigint
+  delayMostMs: number
+  /** Absent where no frame was injected. */
+  delayMeanMs?: number
+}
+
+/** A netdev that its VM is going to leave; it works in a thread of its own. */
+export interface HandoverSource {
+  /** A migration has begun: frames are captured from now on. */
+  calibrate(process: HandoverProcess): void
+  /** `atNs`: CLOCK_REALTIME of the QMP event; without it, the time of arrival counts. */
+  stopped(atNs?: bigint): void
+  /** The VM runs on here: the migration was cancelled, or has failed. */
+  resumed(): void
+  completed(): void
+  /** The VM's process has ended. */
+  gone(): void
+  report(): Promise<HandoverSourceReport>
+  /** Ends it, whatever its state, and answers with the final report; may be called again. */
+  stop(): Promise<HandoverSourceReport>
+}
+
+/** The netdevs of a VM that is going to arrive; each works in a thread of its own. */
+export interface HandoverDestination {
+  resumed(atNs?: bigint): void
+  gone(): void
+  /** In the order of the netdevs. */
+  reports(): Promise<HandoverDestinationReport[]>
+  stop(): Promise<HandoverDestinationReport[]>
+}
+
 /** What there is in a network namespace, at one moment. */
 export interface NetworkView {
   /** `net:[4026531840]`, as the link /proc/PID/ns/net shows it. */
@@ -298,6 +489,15 @@ export interface Binding {
   Redirector: {
     start(options: RedirectorOptions, onEvent: (event: RedirectorEvent) => void): Promise<Redirector>
   }
+  HandoverSource: {
+    start(options: HandoverSourceOptions, onEvent: (event: HandoverEvent) => void): Promise<HandoverSource>
+  }
+  HandoverDestination: {
+    start(
+      options: HandoverDestinationOptions,
+      onEvent: (event: HandoverEvent) => void,
+    ): Promise<HandoverDestination>
+  }
   /**
    * `netns`: a path to a namespace's file; without it, this process's own. Needs no privilege, but CAP_SYS_ADMIN to
    * enter another namespace.
@@ -310,5 +510,9 @@ export interface Binding {
   inspectClock(): ClockFacts
   /** What the kernel allows this process there: each thing tried, on sockets that are closed again at once. */
   probePrivileges(netns?: string): Promise<PrivilegeProbe[]>
+  /** Whether the kernel lets us close a gate before a VM: PERMISSION, or SYSTEM where it is too old. Changes nothing. */
+  probeGate(): Promise<void>
+  /** `txqueuelen` of an interface, in frames. Needs CAP_NET_ADMIN there. */
+  setQueueLength(ifindex: number, frames: number, netns?: string): Promise<void>
   version(): string
 }

@@ -8,15 +8,19 @@
 import type { Command } from 'clipanion'
 import { doctorHelp } from './doctor/help.ts'
 import { ExitStatus } from './errors.ts'
+import { handoverFamily, handoverHelps } from './handover/help.ts'
 import { netdevsHelp } from './netdevs/help.ts'
-import { explainSyntaxError, unknownCommand } from './options/syntax.ts'
+import { commandOf, explainSyntaxError, familyOf, unknownCommand } from './options/syntax.ts'
 import { colorsFor } from './output/color.ts'
 import { requestedColor } from './output/failure.ts'
 import { briefHelp, type CommandHelp, fullHelp, overview } from './output/help.ts'
 import { runHelp } from './run/help.ts'
 
-/** What the help lists. */
-const HELPS: readonly CommandHelp[] = [runHelp, netdevsHelp, doctorHelp]
+/** Every command. */
+const HELPS: readonly CommandHelp[] = [runHelp, ...handoverHelps, netdevsHelp, doctorHelp]
+
+/** What the overview lists: those of one beginning are one. */
+const OVERVIEW: readonly CommandHelp[] = [runHelp, handoverFamily, netdevsHelp, doctorHelp]
 
 export async function runCommandLine(argv: readonly string[]): Promise<ExitStatus> {
   const help = helpFor(argv)
@@ -33,18 +37,21 @@ function helpFor(argv: readonly string[]): string | undefined {
   const asked = argv.find(argument => argument === '-h' || argument === '--help')
   if (asked === undefined) return undefined
   const colors = colorsFor(process.stdout, requestedColor(argv))
-  const command = HELPS.find(({ name }) => name === argv[0])
-  if (command === undefined) return overview(HELPS, colors)
+  const command = commandOf(argv, HELPS)
+  if (command === undefined) {
+    const family = familyOf(argv, HELPS)
+    return overview(family.words.length === 0 ? OVERVIEW : family.commands, colors)
+  }
   return asked === '-h' ? briefHelp(command, colors) : fullHelp(command, colors)
 }
 
 async function parse(argv: readonly string[]): Promise<Command> {
-  const commandNames = [...HELPS.map(({ name }) => name), '--version']
-  if (argv[0] === undefined || !commandNames.includes(argv[0])) throw unknownCommand(argv[0], HELPS)
+  const command = commandOf(argv, HELPS)
+  if (command === undefined && argv[0] !== '--version') throw unknownCommand(argv, HELPS, OVERVIEW)
   const { buildCli } = await import('./commands/index.ts')
   try {
     return buildCli().process([...argv])
   } catch (error) {
-    throw explainSyntaxError(error, argv[0], HELPS)
+    throw explainSyntaxError(error, command)
   }
 }

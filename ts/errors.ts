@@ -36,10 +36,12 @@ const STATUS_BY_PREFIX: readonly (readonly [prefix: string, status: ExitStatus])
   ['INVALID_OPTIONS', ExitStatus.Usage],
   ['MONITOR_ADDRESS_INVALID', ExitStatus.Usage],
   ['STREAM_ADDRESS_INVALID', ExitStatus.Usage],
+  ['REPORT_', ExitStatus.Usage],
   ['PERMISSION', ExitStatus.Permission],
   ['MONITOR_PERMISSION', ExitStatus.Permission],
   ['MONITOR_', ExitStatus.Monitor],
   ['QMP_ERROR', ExitStatus.Monitor],
+  ['VM_', ExitStatus.Monitor],
   ['NETDEV_', ExitStatus.Interface],
   ['NETNS_', ExitStatus.Interface],
 ]

@@ -1,11 +1,29 @@
 import test from 'ava'
 import { doctorOptions } from '../../ts/doctor/options.ts'
+import {
+  checkDestinationOptions,
+  checkSourceOptions,
+  cleanupOptions,
+  destinationOptions,
+  sourceOptions,
+} from '../../ts/handover/options.ts'
+import { handoverReportOptions } from '../../ts/handover/report/options.ts'
 import { netdevsOptions } from '../../ts/netdevs/options.ts'
 import { longName } from '../../ts/options/option.ts'
 import { runOptions } from '../../ts/run/options.ts'
 import { tapferry } from '../support/cli.ts'
 
-const COMMANDS = { run: runOptions, netdevs: netdevsOptions, doctor: doctorOptions }
+const COMMANDS = {
+  run: runOptions,
+  'handover source': sourceOptions,
+  'handover dest': destinationOptions,
+  'handover check source': checkSourceOptions,
+  'handover check dest': checkDestinationOptions,
+  'handover cleanup': cleanupOptions,
+  'handover report': handoverReportOptions,
+  netdevs: netdevsOptions,
+  doctor: doctorOptions,
+}
 
 const flags = Object.values(runOptions).map(longName)
 
@@ -47,7 +65,7 @@ test('run --help names every option, with examples first, defaults and the plain
 
 for (const [command, table] of Object.entries(COMMANDS)) {
   test(`${command} -h names every option on one screen`, async t => {
-    const { status, stdout } = await tapferry(command, '-h')
+    const { status, stdout } = await tapferry(...command.split(' '), '-h')
     t.is(status, 0)
     for (const flag of Object.values(table).map(longName)) {
       t.regex(stdout, new RegExp(`^  (-\\w, )?${flag}\\b`, 'm'), flag)
@@ -62,14 +80,21 @@ test('no line of any help is wider than 80 columns', async t => {
   for (const args of [
     ['--help'],
     ...commands.flatMap(name => [
-      [name, '-h'],
-      [name, '--help'],
+      [...name.split(' '), '-h'],
+      [...name.split(' '), '--help'],
     ]),
   ]) {
     const { stdout } = await tapferry(...args)
     const wide = stdout.split('\n').filter(line => line.length > 80)
     t.deepEqual(wide, [])
   }
+})
+
+test('the beginning of several commands has their help', async t => {
+  const { status, stdout } = await tapferry('handover', '--help')
+  t.is(status, 0)
+  t.regex(stdout, /^ {2}handover source .*\n {2}handover dest /m)
+  t.notRegex(stdout, /^ {2}netdevs /m)
 })
 
 test('help wins over whatever else is wrong on the line', async t => {

@@ -11,7 +11,7 @@ const OUTDEV = '--outdev=unix:/run/b.sock'
 type Wrong = readonly [args: readonly string[], message: RegExp, hint?: RegExp]
 
 const wrong: readonly Wrong[] = [
-  [[], /^no command given$/, /commands: run, netdevs, doctor; more: tapferry --help/],
+  [[], /^no command given$/, /commands: run, handover, netdevs, doctor; more: tapferry --help/],
   [['rn'], /^unknown command 'rn'$/, /did you mean 'tapferry run'\?/],
   [['frobnicate'], /^unknown command 'frobnicate'$/, /commands: run/],
   [['--bogus'], /^unknown option --bogus$/],

@@ -1,10 +1,9 @@
 import { Command } from 'clipanion'
-import { bySeverity, exitStatusFor } from '../doctor/finding.ts'
 import { doctorOptions } from '../doctor/options.ts'
 import { requestOf } from '../doctor/request.ts'
 import type { ExitStatus } from '../errors.ts'
 import { declareOptions, optionValues } from '../options/declare.ts'
-import { diagnosisRecord, findingRecord, findingsText } from '../output/findings.ts'
+import { printDiagnosis } from '../output/findings.ts'
 import { Printer } from '../output/printer.ts'
 
 /** `tapferry doctor` */
@@ -25,11 +24,7 @@ export class DoctorCommand extends Command {
       import('../doctor/facts.ts'),
       import('../doctor/checks/index.ts'),
     ])
-    const findings = bySeverity(runChecks(await gatherFacts(request)))
-    const status = exitStatusFor(findings, strict)
-    for (const finding of findings) printer.record('finding', findingRecord(finding))
-    printer.record('diagnosis', diagnosisRecord(findings, status))
-    if (!json) printer.data(`${findingsText(findings, verbose, printer.stdoutColors)}\n`)
-    return status
+    const findings = runChecks(await gatherFacts(request))
+    return printDiagnosis(findings, printer, { all: verbose, strict })
   }
 }

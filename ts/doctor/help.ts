@@ -5,7 +5,7 @@ import { doctorOptions } from './options.ts'
 
 export const doctorHelp: CommandHelp = {
   name: 'doctor',
-  summary: 'Find what could go wrong with a run, and the command that fixes it.',
+  summary: 'Find what could go wrong with a run, and what fixes it.',
   usage: 'tapferry doctor [the options of the tapferry run to come] [options]',
   examples: [
     [

@@ -38,6 +38,17 @@ export async function processState(pid: number): Promise<ProcessState | undefine
   return { pid, name: printable(stat.slice(open + 1, close)), frozen: state === 'T' || state === 't' }
 }
 
+/**
+ * When it was started, in ticks since the boot (proc(5), stat, field 22): with its number it is the only one. Undefined
+ * for one that has ended, waited for or not.
+ */
+export async function startTimeOf(pid: number): Promise<string | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+  const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  // The state is field 3.
+  return state === 'Z' || state === 'X' ? undefined : fields[22 - 4]
+}
+
 /** What other users may have named, fit for a terminal: without control characters. */
 export function printable(text: string): string {
   return text.replaceAll(/\p{Cc}/gu, '?')

@@ -81,6 +81,17 @@ async function interfaceExists(name: string, netns: string | undefined): Promise
   return interfaces.some(named(name))
 }
 
+/** As people know it: `hn0 (tapA)`. */
+export function netdevName(given: string, { interface: netdev, netns }: ResolvedNetdev): string {
+  const place = netns === undefined ? '' : ` in ${netns}`
+  return given === netdev ? `${netdev}${place}` : `${given} (${netdev}${place})`
+}
+
+/** What an assumed one is taken for, and why it is only assumed. */
+export function assumption({ interface: name }: ResolvedNetdev): string {
+  return `${name} of this network namespace: the VM's process does not tell`
+}
+
 /** Whether an interface answers to a name: alternative ones do as well (ip-link(8), altname). */
 export function named(name: string): (netdev: HostInterface) => boolean {
   return netdev => netdev.name === name || netdev.altNames.includes(name)

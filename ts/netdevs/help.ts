@@ -5,7 +5,7 @@ import { netdevsOptions } from './options.ts'
 
 export const netdevsHelp: CommandHelp = {
   name: 'netdevs',
-  summary: "Show this host's VMs, their netdevs and the interfaces behind them.",
+  summary: "Show this host's VMs, their netdevs and interfaces.",
   usage: 'tapferry netdevs [--qmp=PATH|HOST:PORT] [options]',
   examples: [
     ['every VM of this host, whoever started it', 'tapferry netdevs'],

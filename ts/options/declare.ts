@@ -27,6 +27,10 @@ function declare<T>(spec: Option<T>): T | undefined {
     transformer(_builder, _key, state) {
       const given = state.options.filter(({ name }) => names.includes(name))
       const name = longName(spec)
+      if (spec.repeatable && given.length > 0) {
+        // Each is a list of one.
+        return given.flatMap(({ value }) => spec.parse(String(value), name)) as T
+      }
       if (given.length > 1) throw usageError(`${name} is given ${given.length} times`, 'give it once')
       const [first] = given
       if (first === undefined) return undefined

@@ -16,6 +16,8 @@ export interface Option<T> {
   bare?: string
   /** What holds when the option is not given, as the help says it. */
   default?: string
+  /** It may be given several times; its value is the list of all. */
+  repeatable?: true
   group: string
   /** For `-h`: at most 46 characters with the default, so that a row fits 80 columns. */
   brief: string
@@ -34,6 +36,11 @@ export type OptionValues<Table extends OptionTable> = {
 
 export function option<T>(spec: Option<T>): Option<T> {
   return spec
+}
+
+/** An option that may be given several times. */
+export function repeatable<T>(spec: Option<T>): Option<T[]> {
+  return { ...spec, repeatable: true, parse: (text, flag) => [spec.parse(text, flag)] }
 }
 
 /** An option without a value. */

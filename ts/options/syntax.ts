@@ -6,16 +6,50 @@ import { closest } from './closest.ts'
 import { longName } from './option.ts'
 import { usageError } from './values.ts'
 
-/** The first argument is missing or no command. */
-export function unknownCommand(name: string | undefined, commands: readonly CommandHelp[]): TapferryError {
-  const list = `commands: ${commands.map(command => command.name).join(', ')}; more: tapferry --help`
-  if (name === undefined) return usageError('no command given', list)
+/** The command that the line begins with; its name may be of several words. */
+export function commandOf(
+  argv: readonly string[],
+  commands: readonly CommandHelp[],
+): CommandHelp | undefined {
+  return commands.find(({ name }) => name.split(' ').every((word, index) => word === argv[index]))
+}
+
+/** The commands that begin as the line does, and how: `handover check` is the beginning of two. */
+export function familyOf(
+  argv: readonly string[],
+  commands: readonly CommandHelp[],
+): { words: readonly string[]; commands: readonly CommandHelp[] } {
+  let family = { words: [] as readonly string[], commands }
+  for (const count of argv.keys()) {
+    const words = argv.slice(0, count + 1)
+    const members = commands.filter(({ name }) => name.startsWith(`${words.join(' ')} `))
+    if (members.length === 0) break
+    family = { words, commands: members }
+  }
+  return family
+}
+
+/** The line begins with no command, or only with the beginning of one. `listed`: those to choose from at first. */
+export function unknownCommand(
+  argv: readonly string[],
+  commands: readonly CommandHelp[],
+  listed: readonly CommandHelp[],
+): TapferryError {
+  const { words, commands: family } = familyOf(argv, commands)
+  const members = words.length === 0 ? listed : family
+  const name = argv[words.length]
+  const list = `commands: ${members.map(command => command.name).join(', ')}; more: tapferry --help`
+  if (name === undefined || (words.length > 0 && name.startsWith('-'))) {
+    const missing = words.length === 0 ? 'no command given' : `'${words.join(' ')}' is not all of a command`
+    return usageError(missing, list)
+  }
   if (!name.startsWith('-')) {
+    const given = [...words, name].join(' ')
     const [similar] = closest(
-      name,
-      commands.map(command => command.name),
+      given,
+      members.map(command => command.name),
     )
-    return usageError(`unknown command '${name}'`, similar ? `did you mean 'tapferry ${similar}'?` : list)
+    return usageError(`unknown command '${given}'`, similar ? `did you mean 'tapferry ${similar}'?` : list)
   }
   const [flag = name] = name.split('=')
   const owner = commands.find(command => optionNames(command).includes(flag))
@@ -28,8 +62,7 @@ export function unknownCommand(name: string | undefined, commands: readonly Comm
  * Rewrites what clipanion throws while it parses. Its reasons are texts; a reason that is not known here
  * is passed on as it is.
  */
-export function explainSyntaxError(error: unknown, name: string, commands: readonly CommandHelp[]): unknown {
-  const command = commands.find(candidate => candidate.name === name)
+export function explainSyntaxError(error: unknown, command: CommandHelp | undefined): unknown {
   if (!isUnknownSyntax(error)) return error
   const reason = error.candidates[0]?.reason ?? error.message
   const help = `options: tapferry ${command ? `${command.name} -h` : '--help'}`

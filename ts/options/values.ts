@@ -57,6 +57,12 @@ export const netnsName: ValueParser<string> = (text, flag) => {
   )
 }
 
+/** A file; whether it can be had is found out later. */
+export const fileName: ValueParser<string> = (text, flag) => {
+  if (text !== '' && !text.includes('\0')) return text
+  throw invalidValue(flag, text, 'the path of a file')
+}
+
 /** A number of seconds, from a bare number or one with the unit ms, s, m or h. */
 function readSeconds(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text)

@@ -1,9 +1,22 @@
-/** What `tapferry doctor` prints. Pure. */
+/** What `tapferry doctor` prints, and a rehearsal of a handover. */
 
 import type { ChalkInstance } from 'chalk'
-import { bySeverity, count, type Finding, type Severity } from '../doctor/finding.ts'
+import { bySeverity, count, exitStatusFor, type Finding, type Severity } from '../doctor/finding.ts'
 import type { ExitStatus } from '../errors.ts'
-import type { RecordFields } from './printer.ts'
+import type { Printer, RecordFields } from './printer.ts'
+
+/** Prints all of it, and answers with the exit status. `all`: what is right as well. */
+export function printDiagnosis(
+  findings: readonly Finding[],
+  printer: Printer,
+  { all, strict }: { all: boolean; strict: boolean },
+): ExitStatus {
+  const status = exitStatusFor(bySeverity(findings), strict)
+  for (const finding of bySeverity(findings)) printer.record('finding', findingRecord(finding))
+  printer.record('diagnosis', diagnosisRecord(findings, status))
+  if (!printer.json) printer.data(`${findingsText(findings, all, printer.stdoutColors)}\n`)
+  return status
+}
 
 /** With `all`, what is right as well. */
 export function findingsText(findings: readonly Finding[], all: boolean, colors: ChalkInstance): string {

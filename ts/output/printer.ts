@@ -61,6 +61,11 @@ export class Printer {
     process.stdout.write(`${JSON.stringify({ type, time: formatRfc3339(timeNs), ...fields })}\n`)
   }
 
+  /** With --json, a line that has its type and its time already. */
+  object(line: object): void {
+    if (this.json) process.stdout.write(`${JSON.stringify(line)}\n`)
+  }
+
   /** Printed at every level. */
   always(text: string): void {
     this.#line(text)

@@ -1,19 +1,22 @@
 /** The ends of a plan as the addon wants them, and as people know them. */
 
 import { fstatSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { RedirectorOptions, StreamOptions } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { netnsPath } from '../host/namespaces.ts'
 import type { Monitor } from '../monitor/index.ts'
-import { type NetdevRole, type ResolvedNetdev, resolveNetdev } from '../netdev/index.ts'
+import {
+  assumption,
+  type NetdevRole,
+  netdevName,
+  type ResolvedNetdev,
+  resolveNetdev,
+} from '../netdev/index.ts'
+import { whenThere } from '../netdev/wait.ts'
 import type { Printer } from '../output/printer.ts'
 import { formatStreamAddress } from '../stream/address.ts'
 import type { NetdevEnd, StreamPlan } from './ends.ts'
 import type { RunPlan } from './plan.ts'
-
-/** How often a netdev id that the monitor does not know yet is asked for again. */
-const RETRY_MS = 250
 
 export interface Surroundings {
   readonly monitor: Monitor | undefined
@@ -108,11 +111,6 @@ function streamName({ address }: StreamPlan): string {
   return formatStreamAddress(address)
 }
 
-function netdevName(given: string, { interface: netdev, netns }: ResolvedNetdev): string {
-  const place = netns === undefined ? '' : ` in ${netns}`
-  return given === netdev ? `${netdev}${place}` : `${given} (${netdev}${place})`
-}
-
 async function resolve(
   { name, netns }: NetdevEnd,
   role: NetdevRole,
@@ -120,29 +118,11 @@ async function resolve(
   { monitor, printer, signal }: Surroundings,
 ): Promise<ResolvedNetdev> {
   const surroundings = { monitor, netns: netns === undefined ? undefined : netnsPath(netns) }
-  for (let waiting = false; ; waiting = true) {
-    try {
-      const netdev = await resolveNetdev(name, role, surroundings)
-      if (netdev.assumed) {
-        printer.notice(
-          `${role} '${name}' is taken for ${netdev.interface} of this network namespace: the VM's process does not tell`,
-        )
-      }
-      return netdev
-    } catch (error) {
-      if (!wait || !mayAppear(error)) throw error
-      if (!waiting) {
-        printer.notice(`waiting for ${role} '${name}': neither a netdev of the VM nor a host interface yet`)
-      }
-    }
-    await sleep(RETRY_MS, undefined, { signal })
-  }
-}
-
-/** What --wait waits for while a netdev is looked up; a lost monitor is tried again by itself. */
-function mayAppear(error: unknown): boolean {
-  const codes = ['NETDEV_ID_UNKNOWN', 'MONITOR_LOST', 'MONITOR_TIMEOUT']
-  return error instanceof TapferryError && codes.includes(error.code)
+  const onWaiting = (): void =>
+    printer.notice(`waiting for ${role} '${name}': neither a netdev of the VM nor a host interface yet`)
+  const netdev = await whenThere(() => resolveNetdev(name, role, surroundings), { wait, signal, onWaiting })
+  if (netdev.assumed) printer.notice(`${role} '${name}' is taken for ${assumption(netdev)}`)
+  return netdev
 }
 
 /** Without a monitor a netdev id of QEMU is an unknown interface to the core, which knows no ids. */

@@ -14,6 +14,7 @@ import {
   statisticsTable,
   withoutFinalOutage,
 } from '../output/statistics.ts'
+import { statusIn, vmState } from '../output/vm-events.ts'
 import { type PlannedEnd, writtenHeaderLength } from './ends.ts'
 import type { Names } from './open.ts'
 import type { RunPlan } from './plan.ts'
@@ -173,15 +174,4 @@ function whatToSum(statistics: Statistics, end: End, failure: TapferryError | un
 /** Frames are being lost, or do not come: told in a quiet run, too. */
 function isOutage(type: RedirectorEvent['type']): boolean {
   return type.endsWith('_down') || type.endsWith('_missing')
-}
-
-function vmState(running: boolean, status: string): string {
-  if (running) return 'VM running'
-  return status === 'stopped' ? 'VM stopped' : `VM stopped (${status})`
-}
-
-/** The `status` in the data of MIGRATION and its like. */
-function statusIn(data: unknown): string | undefined {
-  const status = (data as { status?: unknown } | null | undefined)?.status
-  return typeof status === 'string' ? status : undefined
 }

@@ -14,9 +14,12 @@ import { resolve } from 'node:path'
 import { TapferryError } from '../errors.ts'
 import { closest } from '../options/closest.ts'
 
-export type StreamAddress =
+export type SocketAddress =
   | { readonly kind: 'unix'; readonly path: string }
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+
+export type StreamAddress =
+  | SocketAddress
   /** A connected or listening socket that was handed over. */
   | { readonly kind: 'fd'; readonly fd: number }
 
@@ -56,8 +59,7 @@ const NEEDLESS_OPTIONS = ['wait', 'nowait', 'reconnect', 'reconnect-ms', 'nodela
 
 /** Throws STREAM_ADDRESS_INVALID. */
 export function parseStreamEnd(text: string, flag: string): StreamEnd {
-  const invalid = (why: string, hint: string = EXAMPLE): TapferryError =>
-    new TapferryError('STREAM_ADDRESS_INVALID', `${flag}: invalid address '${text}': it ${why}`, hint)
+  const invalid = invalidAddress(text, flag)
   if (text.includes('\0')) throw invalid('holds a zero byte')
   const [where = '', ...options] = splitAtCommas(text)
   const address = parseAddress(where, invalid)
@@ -71,15 +73,37 @@ export function parseStreamEnd(text: string, flag: string): StreamEnd {
       'leave out server: a socket that listens is one by itself',
     )
   }
-  if (address.kind === 'tcp' && address.host === '' && !server) {
-    throw invalid('names no host to connect to', `for this host write tcp:localhost:${address.port}`)
-  }
+  checkHost(address, server, invalid)
   return {
     address,
     server,
     vnetHdrSupport: isOn('vnet-hdr-support'),
     vnetHdrLength: length === undefined ? undefined : Number(length),
   }
+}
+
+/** An address alone, which is listened at or connected to. Throws STREAM_ADDRESS_INVALID. */
+export function parseSocketAddress(text: string, flag: string, server: boolean): SocketAddress {
+  const invalid = invalidAddress(text, flag, 'for example: unix:/run/handover.sock or tcp:192.0.2.1:4000')
+  if (text.includes('\0')) throw invalid('holds a zero byte')
+  const [where = '', ...options] = splitAtCommas(text)
+  if (options.length > 0) {
+    throw invalid(`has the option '${options[0]}'`, 'leave it out; a comma of the path is written twice')
+  }
+  const address = parseAddress(where, invalid)
+  if (address.kind === 'fd') throw invalid('is a descriptor')
+  checkHost(address, server, invalid)
+  return address
+}
+
+function invalidAddress(text: string, flag: string, example: string = EXAMPLE): Invalid {
+  return (why, hint = example) =>
+    new TapferryError('STREAM_ADDRESS_INVALID', `${flag}: invalid address '${text}': it ${why}`, hint)
+}
+
+function checkHost(address: StreamAddress, server: boolean, invalid: Invalid): void {
+  if (address.kind !== 'tcp' || address.host !== '' || server) return
+  throw invalid('names no host to connect to', `for this host write tcp:localhost:${address.port}`)
 }
 
 /** As people write it, without options. */
@@ -123,7 +147,7 @@ function parseAddress(where: string, invalid: Invalid): StreamAddress {
     default:
       throw invalid(
         'starts with none of unix:, tcp: and fd:',
-        where.includes('/') ? `for a socket's path write unix:${where}` : EXAMPLE,
+        where.includes('/') ? `for a socket's path write unix:${where}` : undefined,
       )
   }
 }

@@ -2,6 +2,7 @@
 //! line what to do.
 
 use napi::{Env, Error, JsError};
+use tapferry_handover::HandoverError;
 use tapferry_inspect::InspectError;
 use tapferry_redirect::{StartError, StreamError};
 
@@ -17,20 +18,16 @@ impl Failure {
         Self { code, message: message.to_string(), hint: hint.to_string() }
     }
 
-    /// The redirector's thread has panicked: a bug, which must not take the process along.
+    /// The thread of a redirector or a handover has panicked: a bug, which must not take the process along.
     pub(crate) fn thread_ended() -> Self {
-        Self::new(
-            "SYSTEM",
-            &"the redirector's thread ended unexpectedly",
-            &"please report this, with what stands above",
-        )
+        Self::new("SYSTEM", &"a thread ended unexpectedly", &"please report this, with what stands above")
     }
 
-    /// A question to the host has panicked: a bug, which must not take the process along.
-    pub(crate) fn inquiry_ended() -> Self {
+    /// Work for a promise has panicked: a bug, which must not take the process along.
+    pub(crate) fn work_ended() -> Self {
         Self::new(
             "SYSTEM",
-            &"looking at the host ended unexpectedly",
+            &"what was asked of the host ended unexpectedly",
             &"please report this, with what stands above",
         )
     }
@@ -56,6 +53,12 @@ impl From<StreamError> for Failure {
 
 impl From<InspectError> for Failure {
     fn from(error: InspectError) -> Self {
+        Self::new(error.code(), &error, &error.hint())
+    }
+}
+
+impl From<HandoverError> for Failure {
+    fn from(error: HandoverError) -> Self {
         Self::new(error.code(), &error, &error.hint())
     }
 }

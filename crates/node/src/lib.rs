@@ -5,7 +5,10 @@
 //! - [`event`]: what a redirector tells
 //! - [`statistics`]: what it counts
 //! - [`namespace`]: network namespaces by their path
+//! - [`handover`]: both sides of a live migration
 //! - [`network`]: what there is on the host, for those who look before they start
+//! - [`gate`]: whether one could be closed; [`queue_length`]: the one thing of an interface that is ever put right
+//! - [`promise`]: work for libuv's thread pool
 //! - [`error`]: failures with their stable code
 //!
 //! Frames never pass through here. Nothing blocks the JavaScript thread: starting, asking and stopping
@@ -13,9 +16,13 @@
 
 pub mod error;
 pub mod event;
+pub mod gate;
+pub mod handover;
 pub mod namespace;
 pub mod network;
 pub mod options;
+pub mod promise;
+pub mod queue_length;
 pub mod redirector;
 pub mod statistics;
 

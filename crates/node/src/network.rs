@@ -1,9 +1,7 @@
 //! What there is on the host. Its promises are settled from libuv's thread pool.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use napi::bindgen_prelude::{AsyncTask, ToNapiValue, TypeName};
-use napi::{Env, Result, Task};
+use napi::{Env, Result};
 use napi_derive::napi;
 use tapferry_inspect::{InspectError, Privilege};
 use tapferry_sys::Errno;
@@ -13,6 +11,7 @@ use tapferry_sys::traffic_control::{Direction, Filter};
 
 use crate::error::Failure;
 use crate::namespace::open_namespace;
+use crate::promise::{Work, promise};
 use crate::statistics::number;
 
 /// What there is in a network namespace, at one moment.
@@ -210,19 +209,19 @@ pub struct PrivilegeProbe {
 
 /// What there is in the network namespace of that path; without it, in this process's own.
 #[napi(catch_unwind, ts_return_type = "Promise<NetworkView>")]
-pub fn inspect_network(netns: Option<String>) -> AsyncTask<Inquiry<NetworkView>> {
+pub fn inspect_network(netns: Option<String>) -> AsyncTask<Work<NetworkView>> {
     ask_in(netns, |namespace| tapferry_inspect::network(namespace).map(Into::into))
 }
 
 /// Which interface a descriptor of another process belongs to.
 #[napi(catch_unwind, ts_return_type = "Promise<TapDescriptor>")]
-pub fn inspect_tap_descriptor(pid: i32, fd: i32) -> AsyncTask<Inquiry<TapDescriptor>> {
-    ask(move || Ok(tapferry_inspect::tap_descriptor(pid, fd)?.into()))
+pub fn inspect_tap_descriptor(pid: i32, fd: i32) -> AsyncTask<Work<TapDescriptor>> {
+    promise(move || Ok(tapferry_inspect::tap_descriptor(pid, fd)?.into()))
 }
 
 /// The connected unix sockets of the network namespace of that path; without it, of this process's own.
 #[napi(catch_unwind, ts_return_type = "Promise<UnixPeer[]>")]
-pub fn inspect_unix_peers(netns: Option<String>) -> AsyncTask<Inquiry<Vec<UnixPeer>>> {
+pub fn inspect_unix_peers(netns: Option<String>) -> AsyncTask<Work<Vec<UnixPeer>>> {
     ask_in(netns, |namespace| {
         Ok(tapferry_inspect::unix_peers(namespace)?.into_iter().map(Into::into).collect())
     })
@@ -242,52 +241,23 @@ pub fn inspect_clock(env: Env) -> Result<ClockFacts> {
 
 /// What the kernel allows this process in the network namespace of that path; without it, in its own.
 #[napi(catch_unwind, ts_return_type = "Promise<PrivilegeProbe[]>")]
-pub fn probe_privileges(netns: Option<String>) -> AsyncTask<Inquiry<Vec<PrivilegeProbe>>> {
+pub fn probe_privileges(netns: Option<String>) -> AsyncTask<Work<Vec<PrivilegeProbe>>> {
     ask_in(netns, |namespace| {
         Ok(tapferry_inspect::privileges(namespace)?.into_iter().map(Into::into).collect())
     })
 }
 
-type Answer<T> = std::result::Result<T, Failure>;
-
-/// A question to the host, in the thread pool.
-pub struct Inquiry<T> {
-    question: Option<Box<dyn FnOnce() -> Answer<T> + Send>>,
-}
-
-fn ask<T>(question: impl FnOnce() -> Answer<T> + Send + 'static) -> AsyncTask<Inquiry<T>>
-where
-    T: Send + ToNapiValue + TypeName + 'static,
-{
-    AsyncTask::new(Inquiry { question: Some(Box::new(question)) })
-}
-
 fn ask_in<T>(
     netns: Option<String>,
     question: impl FnOnce(Option<&Namespace>) -> std::result::Result<T, InspectError> + Send + 'static,
-) -> AsyncTask<Inquiry<T>>
+) -> AsyncTask<Work<T>>
 where
     T: Send + ToNapiValue + TypeName + 'static,
 {
-    ask(move || {
+    promise(move || {
         let namespace = netns.as_deref().map(open_namespace).transpose()?;
         Ok(question(namespace.as_ref())?)
     })
-}
-
-impl<T: Send + ToNapiValue + TypeName + 'static> Task for Inquiry<T> {
-    type Output = Answer<T>;
-    type JsValue = T;
-
-    fn compute(&mut self) -> Result<Answer<T>> {
-        let Some(question) = self.question.take() else { return Ok(Err(Failure::inquiry_ended())) };
-        // A panic must not take the process along; nothing of this task is used after it.
-        Ok(catch_unwind(AssertUnwindSafe(question)).unwrap_or_else(|_| Err(Failure::inquiry_ended())))
-    }
-
-    fn resolve(&mut self, env: Env, answer: Answer<T>) -> Result<T> {
-        answer.map_err(|failure| failure.into_rejection(env))
-    }
 }
 
 impl From<tapferry_inspect::NetworkView> for NetworkView {

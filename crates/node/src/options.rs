@@ -188,7 +188,7 @@ fn end(
     }
 }
 
-fn address(stream: StreamOptions) -> Result<Address, Failure> {
+pub(crate) fn address(stream: StreamOptions) -> Result<Address, Failure> {
     let server = stream.server;
     match (stream.unix, stream.tcp, stream.fd) {
         (Some(path), None, None) => Ok(Address::Unix { path: path.into(), server }),
@@ -204,21 +204,21 @@ fn address(stream: StreamOptions) -> Result<Address, Failure> {
     }
 }
 
-fn netdev(name: &str, namespace: Option<&str>) -> Result<Netdev, Failure> {
+pub(crate) fn netdev(name: &str, namespace: Option<&str>) -> Result<Netdev, Failure> {
     let here = Netdev::here(name).map_err(|error| {
         Failure::new("NETDEV_NAME_INVALID", &error, &"see `ip link` for the names there are")
     })?;
     Ok(Netdev { namespace: namespace.map(open_namespace).transpose()?, ..here })
 }
 
-fn milliseconds(number: u32) -> Duration {
+pub(crate) fn milliseconds(number: u32) -> Duration {
     Duration::from_millis(number.into())
 }
 
-fn size(number: u32) -> Result<usize, Failure> {
+pub(crate) fn size(number: u32) -> Result<usize, Failure> {
     usize::try_from(number).map_err(|_| invalid(&"a size exceeds this machine's memory", &"give less"))
 }
 
-fn invalid(message: &impl Display, hint: &impl Display) -> Failure {
+pub(crate) fn invalid(message: &impl Display, hint: &impl Display) -> Failure {
     Failure::new("INVALID_OPTIONS", message, hint)
 }

@@ -36,7 +36,7 @@ use crate::worker::nanos;
 const LOOK: Duration = Duration::from_millis(5);
 
 /// An open capture on an interface.
-pub(crate) struct Capture {
+pub struct Capture {
     netdev: Netdev,
     filter: Program,
     /// The interface, if it is to be in promiscuous mode for as long as this is open.
@@ -80,7 +80,7 @@ enum AtHand {
 
 impl Capture {
     /// Opens a capture of what passes `filter`, in the way that suits `latency`.
-    pub(crate) fn open(netdev: &Netdev, filter: Program, latency: Latency) -> Result<Self, Error> {
+    pub fn open(netdev: &Netdev, filter: Program, latency: Latency) -> Result<Self, Error> {
         let stamping = Stamping::start().map_err(Error::on("enable timestamps", netdev.name.as_str()))?;
         let mut source = Source::socket(netdev, &filter)?;
         let mut traffic = (latency == Latency::Balanced).then(Traffic::new);
@@ -108,7 +108,7 @@ impl Capture {
     }
 
     /// Follows the interface to its new ifindex.
-    pub(crate) fn rebind(&mut self, ifindex: IfIndex) -> Result<(), Errno> {
+    pub fn rebind(&mut self, ifindex: IfIndex) -> Result<(), Errno> {
         if let Moving::Opening(_, rebound) = &mut self.moving {
             *rebound = Some(ifindex);
         }
@@ -122,19 +122,19 @@ impl Capture {
     }
 
     /// Clears the error that keeps a ring's descriptor from being waited for.
-    pub(crate) fn take_error(&self) {
+    pub fn take_error(&self) {
         for source in self.sources() {
             source.packet_socket().take_error().ok();
         }
     }
 
     /// Asks the kernel what it counted since the last time, and returns the frames it had no room for.
-    pub(crate) fn take_overflow(&mut self) -> u64 {
+    pub fn take_overflow(&mut self) -> u64 {
         std::mem::take(&mut self.overflow) + self.source.take_overflow()
     }
 
     /// From now on nothing new is captured; what is there already can still be read.
-    pub(crate) fn refuse_more(&mut self) {
+    pub fn refuse_more(&mut self) {
         self.traffic = None;
         // Before the cut the new source has nothing that the old one does not have.
         if matches!(self.moving, Moving::Opening(..)) {
@@ -147,13 +147,13 @@ impl Capture {
 
     /// Whether every frame that the kernel delivered has been taken. Only as fresh as the last
     /// [`Capture::take_overflow`].
-    pub(crate) fn is_drained(&self) -> bool {
+    pub fn is_drained(&self) -> bool {
         matches!(self.moving, Moving::Settled) && self.source.is_drained()
     }
 
     /// After a step of the clock, old and new timestamps do not compare: what is captured from now on is the
     /// new source's, and what the old one still has was sent before.
-    pub(crate) fn forget_history(&mut self) {
+    pub fn forget_history(&mut self) {
         self.from = 0;
         if let Moving::Trailing(old) = &self.moving {
             old.source.refuse_more();
@@ -164,7 +164,7 @@ impl Capture {
     /// the first of the descriptors is a new one. One that is not needed any more is closed.
     ///
     /// An error is a source that could not be had: the capture goes on as it is.
-    pub(crate) fn adapt(&mut self, now: u64) -> Result<bool, Error> {
+    pub fn adapt(&mut self, now: u64) -> Result<bool, Error> {
         match std::mem::replace(&mut self.moving, Moving::Settled) {
             Moving::Settled => {
                 let engine = self.engine();
@@ -202,7 +202,7 @@ impl Capture {
     }
 
     /// When [`Capture::adapt`] wants to be called although nothing happens (CLOCK_MONOTONIC, nanoseconds).
-    pub(crate) fn adapt_at(&self, now: u64) -> Option<u64> {
+    pub fn adapt_at(&self, now: u64) -> Option<u64> {
         match (&self.moving, &self.traffic) {
             (Moving::Settled, Some(traffic)) if self.engine() == Engine::Ring => Some(traffic.idle_at()),
             (Moving::Settled, _) => None,
@@ -238,7 +238,7 @@ impl Capture {
     }
 
     /// What to wait for: the source's descriptor, and its predecessor's while there is one.
-    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.sources().map(AsFd::as_fd)
     }
 

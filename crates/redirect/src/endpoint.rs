@@ -181,6 +181,9 @@ mod tests {
             mtu: 1500,
             is_ethernet: true,
             is_tap: true,
+            mac: None,
+            tx_queue_length: 1000,
+            tx_packets: 0,
             tx_dropped,
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use tapferry_sys::Errno;
 
 pub use crate::stream::error::{Attempt, StreamError};
+use crate::thread::NotStarted;
 
 /// Which end of a redirector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,5 +139,11 @@ impl From<tapferry_sys::Error> for StartError {
             Errno::PERM | Errno::ACCESS => Self::Permission(error),
             _ => Self::System(error),
         }
+    }
+}
+
+impl From<NotStarted> for StartError {
+    fn from(NotStarted(why): NotStarted) -> Self {
+        Self::Thread(why)
     }
 }

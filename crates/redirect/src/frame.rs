@@ -5,7 +5,7 @@ use tapferry_frame::vnet::VnetHeader;
 use tapferry_sys::{Captured, Errno};
 
 /// What frames come from: a capture, or a peer.
-pub(crate) trait FrameSource {
+pub trait FrameSource {
     /// Whether a frame is there. `Errno::INVAL`: one was, but cannot be read; it counts as taken.
     fn fill(&mut self) -> Result<bool, Errno>;
     /// Frames at hand that were not advanced over.
@@ -19,16 +19,16 @@ pub(crate) const LONGEST_VNET_HDR: usize = 24;
 
 /// A frame, where it lies.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Frame<'a> {
+pub struct Frame<'a> {
     /// The frame itself; the first 10 bytes of a virtio-net header are in it.
-    pub(crate) captured: Captured<'a>,
+    pub captured: Captured<'a>,
     /// What a stream brought before it beyond those, so that another stream gets the same.
-    pub(crate) carried: Option<Carried>,
+    pub carried: Option<Carried>,
 }
 
 impl Frame<'_> {
     /// Its length as it was on the wire, its tag included, in bytes.
-    pub(crate) fn wire_bytes(&self) -> usize {
+    pub fn wire_bytes(&self) -> usize {
         self.captured.bytes.len() + if self.captured.beside.is_some() { VLAN_TAG_LEN } else { 0 }
     }
 }
@@ -46,27 +46,28 @@ pub(crate) fn wire_bytes_of(frames: &[Frame<'_>]) -> usize {
 
 /// A virtio-net header as a stream brought it, of no bytes maybe.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Carried {
+pub struct Carried {
     bytes: [u8; LONGEST_VNET_HDR],
     len: u8,
     /// Whether the stream has a field that says how long it is.
-    pub(crate) announced: bool,
+    pub announced: bool,
 }
 
 impl Carried {
     /// A header of at most [`LONGEST_VNET_HDR`] bytes; of a longer one nothing is known.
-    pub(crate) fn new(header: &[u8], announced: bool) -> Option<Self> {
+    pub fn new(header: &[u8], announced: bool) -> Option<Self> {
         let mut bytes = [0; LONGEST_VNET_HDR];
         bytes.get_mut(..header.len())?.copy_from_slice(header);
         Some(Self { bytes, len: u8::try_from(header.len()).ok()?, announced })
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
     /// What it says of the frame. One without the fields says nothing.
-    pub(crate) fn vnet(&self) -> VnetHeader {
+    pub fn vnet(&self) -> VnetHeader {
         self.as_bytes()
             .first_chunk()
             .map_or_else(VnetHeader::default, |fields| VnetHeader::from_bytes(*fields))

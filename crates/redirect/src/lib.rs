@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - [`plan`]: what a redirector is to do, validated
-//! - [`redirector`]: the handle: start, steer, ask, stop
+//! - [`redirector`]: the handle: start, steer, ask, stop; [`thread`]: any such handle of a thread
 //! - [`worker`]: the thread behind it: commands, both ends, the clock
 //! - [`pipeline`]: the only place where frames move, from source to outlet; [`frame`]: what moves
 //! - [`capture`]: a plain socket or a ring, as the traffic calls for, without losing a frame between them
@@ -36,6 +36,7 @@ pub mod event;
 pub mod gate;
 pub mod plan;
 pub mod redirector;
+pub mod thread;
 
 mod buffer;
 mod capture;
@@ -52,6 +53,15 @@ mod stream;
 mod successor;
 mod traffic;
 mod worker;
+
+/// What a pipeline is built of, for another one: that of a handover, in which frames are counted and may be sent again.
+pub mod parts {
+    pub use crate::capture::Capture;
+    pub use crate::frame::{Carried, Frame, FrameSource};
+    pub use crate::outlet::{NetdevExit, Step};
+    pub use crate::queue::{FrameQueue, PushedOver};
+    pub use crate::stream::peers::{Next, Peers};
+}
 
 pub use counters::{DropReason, Statistics};
 pub use error::{Attempt, StartError, StreamError};

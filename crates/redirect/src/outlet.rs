@@ -23,13 +23,21 @@ pub(crate) enum Progress {
 
 /// How far a batch got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// So many frames are out.
     Sent(usize),
     /// So many frames are out, and a part of the next: nothing else may be sent before the rest of it.
-    Begun { complete: usize },
+    Begun {
+        /// Frames that are out whole.
+        complete: usize,
+    },
     /// The first frame cannot be sent.
-    Refused { reason: DropReason, errno: Option<Errno> },
+    Refused {
+        /// What it is counted as.
+        reason: DropReason,
+        /// What the kernel said, if it was asked.
+        errno: Option<Errno>,
+    },
     /// Nothing is taken for now.
     Blocked,
     /// The peer is gone.
@@ -247,14 +255,15 @@ impl Outlet {
 
 /// The way out through an interface.
 #[derive(Default)]
-pub(crate) struct NetdevExit {
+pub struct NetdevExit {
     injector: Option<Injector>,
     /// One segment at a time, for frames the kernel does not segment.
     segment: Vec<u8>,
 }
 
 impl NetdevExit {
-    pub(crate) fn attach(&mut self, injector: Injector) {
+    /// What it sends through from now on.
+    pub fn attach(&mut self, injector: Injector) {
         self.injector = Some(injector);
     }
 
@@ -262,7 +271,8 @@ impl NetdevExit {
         self.injector.as_ref()
     }
 
-    fn send(&mut self, frames: &[Frame<'_>], mtu: u32) -> Step {
+    /// Sends the first frames through an interface of `mtu` bytes, as many as one call takes.
+    pub fn send(&mut self, frames: &[Frame<'_>], mtu: u32) -> Step {
         let mut batch = ArrayVec::<Outgoing<'_>, BATCH>::new();
         for frame in frames.iter().take(BATCH) {
             match outgoing(&frame.captured, mtu) {

@@ -83,7 +83,7 @@ impl Netdev {
     }
 
     /// Brings the calling thread to where the interface is: what it opens now belongs there.
-    pub(crate) fn enter(&self) -> Result<(), Error> {
+    pub fn enter(&self) -> Result<(), Error> {
         self.namespace.as_ref().map_or(Ok(()), Namespace::enter)
     }
 }

@@ -25,23 +25,23 @@ struct Held {
 
 /// What became of a frame and of those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PushedOver {
+pub struct PushedOver {
     /// Older frames that had to go.
-    pub(crate) evicted: usize,
+    pub evicted: usize,
     /// Whether the frame is in the queue now; not if the queue can never hold it.
-    pub(crate) kept: bool,
+    pub kept: bool,
 }
 
 impl PushedOver {
     /// Frames that found no room.
-    pub(crate) fn lost(self) -> usize {
+    pub fn lost(self) -> usize {
         self.evicted + usize::from(!self.kept)
     }
 }
 
 /// A bounded queue of frames.
 #[derive(Debug)]
-pub(crate) struct FrameQueue {
+pub struct FrameQueue {
     max_bytes: usize,
     max_frames: usize,
     /// None until the first frame comes and after [`FrameQueue::release_memory`].
@@ -54,39 +54,44 @@ pub(crate) struct FrameQueue {
 
 impl FrameQueue {
     /// A queue for so many frames, of so many bytes together.
-    pub(crate) fn new(max_bytes: usize, max_frames: usize) -> Self {
+    pub fn new(max_bytes: usize, max_frames: usize) -> Self {
         Self { max_bytes, max_frames, arena: None, frames: VecDeque::new(), end: 0, bytes: 0 }
     }
 
     /// Frames that wait.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.frames.len()
     }
 
     /// Their bytes.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The oldest frame.
-    pub(crate) fn front(&self) -> Option<Frame<'_>> {
+    pub fn front(&self) -> Option<Frame<'_>> {
         self.frames.front().map(|held| self.view(held))
     }
 
     /// All frames, the oldest first.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
-        self.frames.iter().map(|held| self.view(held))
+    pub fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
+        self.frames_from(0)
+    }
+
+    /// All frames but the `count` oldest.
+    pub fn frames_from(&self, count: usize) -> impl Iterator<Item = Frame<'_>> {
+        self.frames.range(count.min(self.frames.len())..).map(|held| self.view(held))
     }
 
     /// Removes the `count` oldest frames.
-    pub(crate) fn advance(&mut self, count: usize) {
+    pub fn advance(&mut self, count: usize) {
         for held in self.frames.drain(..count.min(self.frames.len())) {
             self.bytes -= held.len;
         }
     }
 
     /// Removes the newest frames, as long as they were stamped at `moment` (nanoseconds since 1970) or later.
-    pub(crate) fn remove_since(&mut self, moment: u64) -> usize {
+    pub fn remove_since(&mut self, moment: u64) -> usize {
         let before = self.frames.len();
         while let Some(newest) = self.frames.back()
             && newest.timestamp_ns >= moment
@@ -99,7 +104,7 @@ impl FrameQueue {
     }
 
     /// Copies a frame to the end of the queue, if there is room for it.
-    pub(crate) fn push(&mut self, frame: &Frame<'_>) -> bool {
+    pub fn push(&mut self, frame: &Frame<'_>) -> bool {
         let bytes = frame.captured.bytes;
         let room = room_of(bytes);
         let Some(start) = self.room_for(room) else { return false };
@@ -124,7 +129,7 @@ impl FrameQueue {
     }
 
     /// Copies a frame to the end of the queue; the oldest ones go until there is room for it.
-    pub(crate) fn push_over(&mut self, frame: &Frame<'_>) -> PushedOver {
+    pub fn push_over(&mut self, frame: &Frame<'_>) -> PushedOver {
         let mut evicted = 0;
         let fits = room_of(frame.captured.bytes) <= self.max_bytes;
         while fits && !self.push(frame) {
@@ -138,7 +143,7 @@ impl FrameQueue {
     }
 
     /// Gives the memory of an empty queue back.
-    pub(crate) fn release_memory(&mut self) {
+    pub fn release_memory(&mut self) {
         if self.frames.is_empty() && self.arena.is_some() {
             *self = Self::new(self.max_bytes, self.max_frames);
         }

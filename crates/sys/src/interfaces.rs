@@ -3,8 +3,6 @@
 //! [`link`](crate::link) follows the few things that a redirector depends on; this is the whole description,
 //! once.
 
-use std::fmt;
-
 use netlink_packet_core::{Nla, Parseable};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -15,7 +13,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 
 use crate::error::Error;
 use crate::link::carries_ethernet;
-use crate::netdev::IfIndex;
+use crate::netdev::{IfIndex, MacAddress};
 use crate::netlink;
 
 /// What a driver that says nothing else is given: GSO frames of 64 KiB (GSO_LEGACY_MAX_SIZE,
@@ -78,17 +76,6 @@ pub struct Interface {
     pub tun: Option<Tun>,
     /// Counters since it was made.
     pub counters: Counters,
-}
-
-/// Six bytes. Prints as `52:54:00:12:34:56`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MacAddress(pub [u8; 6]);
-
-impl fmt::Display for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
 }
 
 /// A bridge port's state (IFLA_BRPORT_STATE). Frames pass in one of them only.
@@ -265,14 +252,4 @@ fn tun(attributes: &[InfoTun]) -> Tun {
         }
     }
     tun
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mac_address_prints_as_people_write_it() {
-        assert_eq!(MacAddress([0x52, 0x54, 0, 0x0a, 0xff, 1]).to_string(), "52:54:00:0a:ff:01");
-    }
 }

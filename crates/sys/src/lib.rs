@@ -15,20 +15,25 @@
 //! - [`interfaces`]: the whole description of all of them, once
 //! - [`offloads`]: what an interface leaves to its hardware or driver
 //! - [`traffic_control`]: tc filters and tcx programs
+//! - [`egress_gate`]: a way out of an interface that is closed to all but marked frames
+//! - [`queue_length`]: how many frames may wait in a TAP
 //! - [`rules`]: policy rules that look at the mark
 //! - [`unread`]: what a peer has not taken yet
 //! - [`unix_peers`]: which unix sockets are connected to each other
 //! - [`inherited`]: descriptors that the process was started with
-//! - [`tap`]: a TAP's descriptor in another process
+//! - [`tap`]: a TAP's descriptor in another process: what it tells, and holding it
+//! - [`process_memory`]: what lies in another process's memory
 //! - [`pages`]: shared memory and large buffers
 //! - [`stamping`]: the kernel's timestamps, from when on they are made
 //! - [`clock`]: wall-clock time in the unit of the kernel's frame timestamps, and how good the clocks are
+//! - [`random`]: numbers that nobody can guess
 //!
 //! Invariants: descriptors are owned and never leave this crate as bare numbers; a frame handed out
 //! borrows the memory it lies in, so that the kernel cannot get it back while somebody reads it; every
 //! socket belongs to the network namespace of the thread that opened it.
 
 pub mod clock;
+pub mod egress_gate;
 pub mod error;
 pub mod filter;
 pub mod grace;
@@ -41,6 +46,9 @@ pub mod netdev;
 pub mod offloads;
 pub mod packet;
 pub mod pages;
+pub mod process_memory;
+pub mod queue_length;
+pub mod random;
 pub mod receive;
 pub mod ring;
 pub mod rules;
@@ -50,6 +58,7 @@ pub mod traffic_control;
 pub mod unix_peers;
 pub mod unread;
 
+mod bpf;
 mod captured;
 mod control;
 mod netlink;

@@ -11,7 +11,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::netdev::{IfIndex, InterfaceName};
+use crate::netdev::{IfIndex, InterfaceName, MacAddress};
 
 /// Multicast group of link changes: bit of RTNLGRP_LINK (linux/rtnetlink.h).
 const RTMGRP_LINK: u32 = 1;
@@ -35,6 +35,13 @@ pub struct Link {
     pub is_ethernet: bool,
     /// A TUN/TAP interface.
     pub is_tap: bool,
+    /// Its hardware address, when that has the six bytes of a MAC address.
+    pub mac: Option<MacAddress>,
+    /// Frames that may wait in a TAP, or in a queueing discipline of that name (`txqueuelen`).
+    pub tx_queue_length: u32,
+    /// Frames sent since the interface was created; on a TAP, those read by the holder of its descriptor
+    /// (IFLA_STATS64).
+    pub tx_packets: u64,
     /// Frames that could not be sent since the interface was created, whoever sent them (IFLA_STATS64).
     pub tx_dropped: u64,
 }
@@ -180,13 +187,21 @@ fn describe(message: &LinkMessage) -> Option<Link> {
         mtu: 0,
         is_ethernet: carries_ethernet(message),
         is_tap: false,
+        mac: None,
+        tx_queue_length: 0,
+        tx_packets: 0,
         tx_dropped: 0,
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
+            LinkAttribute::Address(address) => link.mac = address.as_slice().try_into().ok().map(MacAddress),
+            LinkAttribute::TxQueueLen(frames) => link.tx_queue_length = *frames,
+            LinkAttribute::Stats64(stats) => {
+                link.tx_packets = stats.tx_packets;
+                link.tx_dropped = stats.tx_dropped;
+            }
             LinkAttribute::LinkInfo(info) => {
                 link.is_tap = info.iter().any(|item| matches!(item, LinkInfo::Kind(InfoKind::Tun)));
             }

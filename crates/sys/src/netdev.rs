@@ -1,4 +1,4 @@
-//! Interface names, and what an ioctl tells of an interface (netdevice(7)).
+//! Interfaces' names, numbers and addresses, and what an ioctl tells of an interface (netdevice(7)).
 
 use std::ffi::c_char;
 use std::fmt;
@@ -58,6 +58,17 @@ impl IfIndex {
     }
 }
 
+/// Six bytes. Prints as `52:54:00:12:34:56`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
 /// Resolves a name (ioctl SIOCGIFINDEX) through `socket`, in that socket's network namespace.
 /// `Errno::NODEV` when there is no such interface.
 pub fn ifindex(socket: impl AsFd, name: &InterfaceName) -> Result<IfIndex, Errno> {
@@ -90,5 +101,9 @@ mod tests {
         for bad in ["", ".", "..", "a/b", "a b", "a:1", "tap0123456789abc", "tap\0"] {
             assert!(InterfaceName::new(bad).is_err(), "{bad:?}");
         }
+    }
+    #[test]
+    fn a_mac_address_prints_as_people_write_it() {
+        assert_eq!(MacAddress([0x52, 0x54, 0, 0x0a, 0xff, 1]).to_string(), "52:54:00:0a:ff:01");
     }
 }

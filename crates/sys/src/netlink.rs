@@ -1,9 +1,9 @@
-//! Whole tables of the kernel's by netlink (netlink(7), NLM_F_DUMP), in the network namespace of the calling
-//! thread.
+//! Whole tables of the kernel's by netlink (netlink(7), NLM_F_DUMP), and changes, in the network namespace of the
+//! calling thread.
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkMessage,
-    NetlinkPayload, NetlinkSerializable, NlaBuffer, NlasIterator, parse_i32,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlaBuffer, NlasIterator, parse_i32,
 };
 use netlink_sys::Socket;
 use rustix::io::Errno;
@@ -18,11 +18,7 @@ pub(crate) type Row = Vec<u8>;
 
 /// Reads a table. A table that keeps changing is given as it was read last.
 pub(crate) fn dump<M: NetlinkSerializable>(protocol: isize, request: M) -> Result<Vec<Row>, Errno> {
-    let mut message = NetlinkMessage::new(Default::default(), NetlinkPayload::InnerMessage(request));
-    message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
+    let bytes = serialized(request, NLM_F_REQUEST | NLM_F_DUMP);
     let mut table = Table::default();
     for _ in 0..ATTEMPTS {
         table = read(protocol, &bytes)?;
@@ -31,6 +27,20 @@ pub(crate) fn dump<M: NetlinkSerializable>(protocol: isize, request: M) -> Resul
         }
     }
     Ok(table.rows)
+}
+
+/// Has something changed, and waits until the kernel has done so or refused.
+pub(crate) fn change<M: NetlinkSerializable>(protocol: isize, request: M) -> Result<(), Errno> {
+    read(protocol, &serialized(request, NLM_F_REQUEST | NLM_F_ACK)).map(drop)
+}
+
+fn serialized<M: NetlinkSerializable>(request: M, flags: u16) -> Vec<u8> {
+    let mut message = NetlinkMessage::new(Default::default(), NetlinkPayload::InnerMessage(request));
+    message.header.flags = flags;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
 }
 
 #[derive(Default)]

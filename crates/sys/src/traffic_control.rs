@@ -2,15 +2,14 @@
 //! or ingress (tc(8), rtnetlink), and eBPF programs at tcx (bpf(2), BPF_PROG_QUERY, Linux 6.6).
 
 use std::collections::BTreeMap;
-use std::ffi::c_long;
-use std::mem::size_of;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcHandle, TcHeader, TcMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use rustix::io::Errno;
 
-use crate::error::{Error, last_errno};
+use crate::bpf::{TCX_EGRESS, TCX_INGRESS, tcx_programs};
+use crate::error::Error;
 use crate::netdev::IfIndex;
 use crate::netlink::{self, attributes, number, text};
 
@@ -178,52 +177,15 @@ fn actions_attribute(kind: &str) -> Option<u16> {
     })
 }
 
-/// The part of union bpf_attr that BPF_PROG_QUERY uses (linux/bpf.h).
-#[repr(C)]
-#[derive(Default)]
-struct Query {
-    target_ifindex: u32,
-    attach_type: u32,
-    query_flags: u32,
-    attach_flags: u32,
-    program_ids: u64,
-    count: u32,
-    padding: u32,
-    program_attach_flags: u64,
-    link_ids: u64,
-    link_attach_flags: u64,
-    revision: u64,
-}
-
-/// BPF_PROG_QUERY (enum bpf_cmd), BPF_TCX_INGRESS and BPF_TCX_EGRESS (enum bpf_attach_type).
-const PROGRAM_QUERY: c_long = 16;
-const TCX_INGRESS: u32 = 46;
-const TCX_EGRESS: u32 = 47;
-
 /// The programs at tcx of an interface in the calling thread's network namespace.
 fn programs(ifindex: IfIndex, direction: Direction) -> Result<Vec<Filter>, Errno> {
-    // BPF_MPROG_MAX (linux/bpf_mprog.h): no interface has more.
-    let mut ids = [0_u32; 64];
-    let mut query = Query {
-        target_ifindex: ifindex.get(),
-        attach_type: match direction {
-            Direction::Ingress => TCX_INGRESS,
-            Direction::Egress => TCX_EGRESS,
-        },
-        program_ids: u64::try_from((&raw mut ids).expose_provenance()).map_err(|_| Errno::FAULT)?,
-        count: 64,
-        ..Query::default()
+    let attach_type = match direction {
+        Direction::Ingress => TCX_INGRESS,
+        Direction::Egress => TCX_EGRESS,
     };
-    // SAFETY: the kernel reads and writes one bpf_attr of the given length, and writes at most `count` numbers
-    // to where `program_ids` points; both outlive the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, PROGRAM_QUERY, &raw mut query, size_of::<Query>()) };
-    if result < 0 {
-        return Err(last_errno());
-    }
-    let count = usize::try_from(query.count).unwrap_or(0);
+    let ids = tcx_programs(ifindex, attach_type)?;
     Ok(ids
-        .iter()
-        .take(count)
+        .into_iter()
         .zip(0..)
         .map(|(id, priority)| Filter {
             direction,
@@ -232,7 +194,7 @@ fn programs(ifindex: IfIndex, direction: Direction) -> Result<Vec<Filter>, Errno
             protocol: ALL_PROTOCOLS,
             handle: 0,
             actions: Vec::new(),
-            program_id: Some(*id),
+            program_id: Some(id),
         })
         .collect())
 }

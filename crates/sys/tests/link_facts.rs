@@ -5,9 +5,10 @@ mod support;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use support::{PATIENCE, events, events_now, ifindex, name, send, tap};
+use support::{PATIENCE, QUIET, events, events_now, ifindex, name, send, tap};
 use tapferry_sys::link::{Link, LinkChange, LinkWatch, Overrun};
-use tapferry_sys::netdev::IfIndex;
+use tapferry_sys::netdev::{IfIndex, MacAddress};
+use tapferry_sys::{Errno, queue_length};
 use tapferry_testbed::link;
 use tapferry_testbed::namespace::Namespace;
 use tapferry_testbed::tap::{Tap, TapOptions};
@@ -55,6 +56,9 @@ fn a_tap_is_described_as_it_is() {
         mtu: 9000,
         is_ethernet: true,
         is_tap: true,
+        mac: Some(MacAddress(link::mac("tapA").unwrap())),
+        tx_queue_length: 1000,
+        tx_packets: 0,
         tx_dropped: 0,
     };
     assert_eq!(ask("tapA"), Some(expected));
@@ -174,6 +178,29 @@ fn frames_that_a_tap_drops_show_in_its_counter() {
     send("tapA", 0..234);
     assert_eq!(ask("tapA").unwrap().tx_dropped, 234);
     assert_eq!(ask("tapA").unwrap().tx_dropped, 234, "asking does not clear it");
+}
+
+#[test]
+fn a_longer_queue_takes_more_frames_and_keeps_those_that_wait() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let stopped = tap("tapA");
+    send("tapA", 0..1000);
+    queue_length::set(ifindex("tapA"), 3000).unwrap();
+    assert_eq!(ask("tapA").unwrap().tx_queue_length, 3000);
+    send("tapA", 1000..3000);
+    assert_eq!(ask("tapA").unwrap().tx_dropped, 0);
+    send("tapA", 3000..3001);
+    assert_eq!(ask("tapA").unwrap().tx_dropped, 1);
+    assert_eq!(ask("tapA").unwrap().tx_packets, 0, "nobody has read any");
+    assert_eq!(stopped.read_all(QUIET).unwrap().len(), 3000);
+    assert_eq!(ask("tapA").unwrap().tx_packets, 3000);
+}
+
+#[test]
+fn the_queue_of_a_missing_interface_cannot_be_set() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let error = queue_length::set(IfIndex::from_netlink(4711).unwrap(), 10).unwrap_err();
+    assert_eq!((error.errno, error.object.as_str()), (Errno::NODEV, "ifindex 4711"));
 }
 
 #[test]

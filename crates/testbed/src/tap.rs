@@ -147,6 +147,14 @@ impl Tap {
         sys::tap_set_carrier(self.queues[0].as_fd(), carrier).on("TUNSETCARRIER", &self.name)
     }
 
+    /// Another descriptor of the first queue, for a program that is started with it.
+    ///
+    /// # Errors
+    /// When this process may not open more.
+    pub fn duplicate(&self) -> Result<OwnedFd> {
+        self.queues[0].try_clone().on("duplicate", &self.name)
+    }
+
     /// The descriptors, one for each queue.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.queues.iter().map(AsFd::as_fd)

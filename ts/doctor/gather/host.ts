@@ -16,7 +16,8 @@ const CAPABILITY_BITS: Readonly<Record<Capability, bigint>> = {
   sys_admin: 21n,
 }
 
-export async function ownProcess(ends: readonly (End | undefined)[]): Promise<OwnProcess> {
+/** `ends`: where the kernel is to be tried. */
+export async function ownProcess(ends: readonly (Pick<End, 'place'> | undefined)[]): Promise<OwnProcess> {
   const text = await readFile('/proc/self/status', 'utf8')
   const gid = process.getegid?.() ?? 0
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(text)?.[1] ?? '0'}`)

@@ -24,9 +24,12 @@ pub(crate) const LONGEST_REST: Duration = Duration::from_millis(200);
 
 /// How the next peer comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// It connects; to be listened for after this rest.
-    Listen { rest: Duration },
+    Listen {
+        /// How long not to look.
+        rest: Duration,
+    },
     /// It is dialled, and rings.
     Dial,
     /// There will be none.
@@ -35,7 +38,7 @@ pub(crate) enum Next {
 
 /// Where peers come from.
 #[derive(Debug)]
-pub(crate) struct Peers {
+pub struct Peers {
     plan: StreamPlan,
     way: Way,
 }
@@ -49,7 +52,7 @@ enum Way {
 
 impl Peers {
     /// Opens the end. A client that finds no peer is an error, unless it is to wait for one.
-    pub(crate) fn open(
+    pub fn open(
         plan: &StreamPlan,
         wait: bool,
         wake: &Arc<OwnedFd>,
@@ -88,7 +91,7 @@ impl Peers {
     }
 
     /// The peer before is gone: looks for another. It was a good one if it stayed for a while, or was of use.
-    pub(crate) fn seek(&mut self, was_good: bool, wake: &Arc<OwnedFd>) -> Result<Next, StreamError> {
+    pub fn seek(&mut self, was_good: bool, wake: &Arc<OwnedFd>) -> Result<Next, StreamError> {
         let count = |failures: &mut u32| {
             *failures = if was_good { 0 } else { failures.saturating_add(1) };
             *failures
@@ -109,7 +112,7 @@ impl Peers {
     }
 
     /// The next peer, if it is there. An error is that of accept(2): one waits, and cannot be had now.
-    pub(crate) fn next(&mut self) -> Result<Option<OwnedFd>, Errno> {
+    pub fn next(&mut self) -> Result<Option<OwnedFd>, Errno> {
         match &mut self.way {
             Way::Listening { listener, .. } => listener.accept(),
             Way::Dialing { dialer, .. } => {
@@ -124,7 +127,7 @@ impl Peers {
     }
 
     /// What to wait for while there is no peer; a dialer rings by itself.
-    pub(crate) fn listener(&self) -> Option<BorrowedFd<'_>> {
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
         match &self.way {
             Way::Listening { listener, .. } => Some(listener.as_fd()),
             Way::Dialing { .. } | Way::Passed => None,

@@ -29,9 +29,10 @@ use crate::event::{Event, EventKind, Observer};
 use crate::outlet::{Exit, NetdevExit, Outlet};
 use crate::pipeline::{Pipeline, Pumped};
 use crate::plan::{End, Plan};
-use crate::redirector::{Command, Inbox};
+use crate::redirector::Command;
 use crate::stream::reader::Reader;
 use crate::stream::writer::Writer;
+use crate::thread::Inbox;
 use ends::{Ends, Input, NetdevEnd, Output, Side};
 
 /// What woke the loop.
@@ -101,7 +102,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Opens everything that is there. What is missing is an error, unless the plan says to wait.
-    pub(crate) fn open(mut plan: Plan, observer: Observer, inbox: Inbox) -> Result<Self, StartError> {
+    pub(crate) fn open(
+        mut plan: Plan,
+        observer: Observer,
+        inbox: Inbox<Command>,
+    ) -> Result<Self, StartError> {
         plan.pin_namespaces()?;
         let object = plan.input.to_string();
         let on = |operation| Error::on(operation, object.as_str());

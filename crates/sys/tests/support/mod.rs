@@ -7,9 +7,11 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::os::fd::AsFd;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use tapferry_frame::ethernet::VlanTag;
 use tapferry_frame::vnet::VnetHeader;
 use tapferry_sys::filter::{Direction, Program};
@@ -265,4 +267,36 @@ pub(crate) fn inject(into: &mut Injector, frames: &[Outgoing<'_>]) {
 pub(crate) fn state(interface: &str) -> Link {
     let mut watch = LinkWatch::open().expect("a netlink socket");
     watch.by_name(&name(interface)).expect("an answer").expect("it exists")
+}
+
+/// Leaves the calling thread without capabilities, for good.
+pub(crate) fn drop_capabilities() {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+        .expect("a thread may give them up");
+}
+
+/// A process that a test has started. Killed on any way out of the test.
+#[derive(Debug)]
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(command.spawn().expect("the command is there"))
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.0.id().try_into().expect("a pid")
+    }
+
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().expect("it can be killed");
+        self.0.wait().expect("and waited for");
+    }
 }

@@ -1,0 +1,225 @@
+//! A connection between the two sides: messages over a socket that never blocks, and whether the other side is alive.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use tapferry_sys::{Errno, clock};
+
+use crate::wire::{Decoder, Message, WireError, encode};
+
+/// Between two pings.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// A peer that is silent for so long is gone.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Bytes on their way out beyond which no more frames are added.
+pub(crate) const BACKLOG: usize = 1024 * 1024;
+
+/// Why a connection is over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Loss {
+    /// The peer closed it.
+    #[error("the other side closed the connection")]
+    Closed,
+    /// The peer says nothing any more.
+    #[error("the other side has been silent for {} s", SILENCE.as_secs())]
+    Silent,
+    /// The kernel says why.
+    #[error("{0}")]
+    Failed(Errno),
+    /// It does not want us, or we do not want it.
+    #[error("{0}")]
+    Refused(String),
+    /// What it sends cannot be understood.
+    #[error("{0}")]
+    Wire(#[from] WireError),
+}
+
+/// A connection to the other side.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: OwnedFd,
+    decoder: Decoder,
+    out: Vec<u8>,
+    /// Bytes of `out` that the socket has taken.
+    taken: usize,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    heard_at: u64,
+    pinged_at: u64,
+    greeted: bool,
+    clock: PeerClock,
+}
+
+/// What pings have shown of the peer's clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PeerClock {
+    /// The shortest round trip, in nanoseconds, and the peer's clock minus ours as that one showed it.
+    best: Option<(u64, i64)>,
+}
+
+impl PeerClock {
+    fn learn(&mut self, ping_ns: u64, received_ns: u64, now: u64) {
+        let round_trip = now.saturating_sub(ping_ns);
+        if self.best.is_none_or(|(shortest, _)| round_trip < shortest) {
+            let middle = ping_ns + round_trip / 2;
+            self.best = Some((round_trip, received_ns.cast_signed().wrapping_sub(middle.cast_signed())));
+        }
+    }
+
+    /// Half of the shortest round trip, in nanoseconds.
+    pub(crate) fn delay_ns(&self) -> Option<u64> {
+        self.best.map(|(round_trip, _)| round_trip / 2)
+    }
+
+    /// The peer's clock minus ours, in nanoseconds.
+    pub(crate) fn offset_ns(&self) -> Option<i64> {
+        self.best.map(|(_, offset)| offset)
+    }
+
+    /// A moment of the peer's clock on ours (nanoseconds since 1970).
+    pub(crate) fn here(&self, there: u64) -> u64 {
+        there.saturating_add_signed(self.offset_ns().unwrap_or(0).saturating_neg())
+    }
+}
+
+impl Connection {
+    /// A connection over a socket that does not block.
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        rustix::io::ioctl_fionbio(&socket, true).ok();
+        Self {
+            socket,
+            decoder: Decoder::new(),
+            out: Vec::new(),
+            taken: 0,
+            heard_at: clock::monotonic_ns(),
+            pinged_at: 0,
+            greeted: false,
+            clock: PeerClock::default(),
+        }
+    }
+
+    /// Adds a message to what is to be sent. False: it cannot be said, as a frame that is too long.
+    pub(crate) fn push(&mut self, message: &Message<'_>) -> bool {
+        encode(message, &mut self.out).is_ok()
+    }
+
+    /// Whether our hello has been said.
+    pub(crate) fn has_greeted(&self) -> bool {
+        self.greeted
+    }
+
+    /// Our hello has been said: from now on there may be pings.
+    pub(crate) fn note_greeted(&mut self) {
+        self.greeted = true;
+    }
+
+    /// Whether more frames may be added.
+    pub(crate) fn has_room(&self) -> bool {
+        self.backlog() < BACKLOG
+    }
+
+    /// Bytes that the socket has not taken.
+    pub(crate) fn backlog(&self) -> usize {
+        self.out.len() - self.taken
+    }
+
+    /// What pings have shown of the peer's clock.
+    pub(crate) fn clock(&self) -> PeerClock {
+        self.clock
+    }
+
+    /// Sends as much as the socket takes.
+    pub(crate) fn flush(&mut self) -> Result<(), Loss> {
+        while self.taken < self.out.len() {
+            match send(&self.socket, &self.out[self.taken..], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(bytes) => self.taken += bytes,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::PIPE | Errno::CONNRESET) => return Err(Loss::Closed),
+                Err(errno) => return Err(Loss::Failed(errno)),
+            }
+        }
+        if self.taken == self.out.len() {
+            self.out.clear();
+            self.taken = 0;
+        } else if self.taken > BACKLOG {
+            self.out.drain(..self.taken);
+            self.taken = 0;
+        }
+        Ok(())
+    }
+
+    /// Reads once; false when there is nothing.
+    pub(crate) fn receive(&mut self) -> Result<bool, Loss> {
+        match recv(&self.socket, self.decoder.room(), RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Err(Loss::Closed),
+            Ok((bytes, _)) => {
+                self.decoder.filled(bytes);
+                self.heard_at = clock::monotonic_ns();
+                Ok(true)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            Err(Errno::CONNRESET) => Err(Loss::Closed),
+            Err(errno) => Err(Loss::Failed(errno)),
+        }
+    }
+
+    /// The next message that is whole. Pings and their answers have been dealt with here, and need nothing more.
+    pub(crate) fn next(&mut self) -> Result<Option<Message<'_>>, Loss> {
+        let Self { decoder, out, clock: peer, .. } = self;
+        Ok(match decoder.next_message()? {
+            Some(Message::Ping { sent_ns }) => {
+                // It has neither a frame nor a name, and can always be said.
+                encode(&Message::Pong { ping_ns: sent_ns, received_ns: clock::realtime_ns() }, out).ok();
+                Some(Message::Ping { sent_ns })
+            }
+            Some(Message::Pong { ping_ns, received_ns }) => {
+                peer.learn(ping_ns, received_ns, clock::realtime_ns());
+                Some(Message::Pong { ping_ns, received_ns })
+            }
+            other => other,
+        })
+    }
+
+    /// Nothing is read for now, and the peer is not to be blamed for its silence.
+    pub(crate) fn excuse(&mut self, now: u64) {
+        self.heard_at = now;
+    }
+
+    /// Pings when it is time to, and notices that the peer is gone.
+    pub(crate) fn keep_alive(&mut self, now: u64) -> Result<(), Loss> {
+        if now.saturating_sub(self.heard_at) > nanos(SILENCE) {
+            return Err(Loss::Silent);
+        }
+        if self.greeted && now.saturating_sub(self.pinged_at) >= nanos(PING_EVERY) {
+            self.pinged_at = now;
+            self.push(&Message::Ping { sent_ns: clock::realtime_ns() });
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_round_trip_tells_the_clock() {
+        let mut clock = PeerClock::default();
+        clock.learn(1_000, 6_500, 2_000);
+        clock.learn(3_000, 8_050, 3_100);
+        clock.learn(4_000, 99_000, 9_000);
+        assert_eq!((clock.delay_ns(), clock.offset_ns()), (Some(50), Some(5_000)));
+        assert_eq!(clock.here(8_050), 3_050);
+    }
+}

@@ -1,0 +1,222 @@
+//! Where sources arrive: one socket for all netdevs of a VM. Each source says who it is and is led to its netdev; others
+//! are refused with a reason.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tapferry_redirect::StreamPlan;
+use tapferry_redirect::parts::Peers;
+use tapferry_redirect::thread::{NotStarted, Outbox};
+use tapferry_sys::clock;
+
+use super::Command;
+use crate::connection::{Connection, Loss, nanos};
+use crate::error::HandoverError;
+use crate::event::{Event, EventKind, Observer};
+use crate::plan::Identity;
+use crate::wire::{Hello, Message, Refusal, RefusalCode, Role};
+
+/// How long a newcomer may take to say who it is.
+const HELLO: Duration = Duration::from_secs(5);
+/// Newcomers that have not said who they are; more wait in the socket's queue.
+const NEWCOMERS: usize = 16;
+/// Between two looks at the time.
+const TICK: Duration = Duration::from_millis(500);
+
+/// A netdev that sources come for.
+pub(super) struct Guest {
+    pub(super) identity: Identity,
+    pub(super) outbox: Outbox<Command>,
+}
+
+/// A source that has said who it is.
+pub(crate) struct Visit {
+    pub(crate) connection: Connection,
+    pub(crate) hello: Hello,
+}
+
+/// The listening thread. Dropping it ends it, and the socket goes with it.
+pub(super) struct Reception {
+    wake: Arc<OwnedFd>,
+    ending: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reception {
+    /// Listens where the plan says, for sources of these netdevs.
+    pub(super) fn open(
+        from: &StreamPlan,
+        guests: Vec<Guest>,
+        observer: Observer,
+    ) -> Result<Self, HandoverError> {
+        let refused = |error: std::io::Error| NotStarted(error.to_string());
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+            .map_err(|errno| refused(errno.into()))?;
+        let wake = Arc::new(wake);
+        let failed =
+            |error| HandoverError::Stream { option: "--from", address: from.address.to_string(), error };
+        let (peers, _) = Peers::open(from, true, &wake).map_err(failed)?;
+        let ending = Arc::new(AtomicBool::new(false));
+        let mut desk = Desk {
+            peers,
+            guests,
+            observer,
+            wake: Arc::clone(&wake),
+            ending: Arc::clone(&ending),
+            newcomers: Vec::new(),
+        };
+        let thread =
+            thread::Builder::new().name("handover-door".into()).spawn(move || desk.run()).map_err(refused)?;
+        Ok(Self { wake, ending, thread: Some(thread) })
+    }
+}
+
+impl Drop for Reception {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Release);
+        rustix::io::write(&*self.wake, &1_u64.to_ne_bytes()).ok();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+struct Newcomer {
+    connection: Connection,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    since: u64,
+}
+
+struct Desk {
+    peers: Peers,
+    guests: Vec<Guest>,
+    observer: Observer,
+    wake: Arc<OwnedFd>,
+    ending: Arc<AtomicBool>,
+    newcomers: Vec<Newcomer>,
+}
+
+impl Desk {
+    fn run(&mut self) {
+        while !self.ending.load(Ordering::Acquire) {
+            self.wait();
+            let now = clock::monotonic_ns();
+            while self.newcomers.len() < NEWCOMERS
+                && let Ok(Some(socket)) = self.peers.next()
+            {
+                self.newcomers.push(Newcomer { connection: Connection::new(socket), since: now });
+            }
+            for newcomer in std::mem::take(&mut self.newcomers) {
+                self.hear(newcomer, now);
+            }
+        }
+    }
+
+    fn wait(&self) {
+        let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
+        let listener = self.peers.listener().filter(|_| self.newcomers.len() < NEWCOMERS);
+        descriptors.extend(listener.map(|listener| PollFd::from_borrowed_fd(listener, PollFlags::IN)));
+        let newcomers = self.newcomers.iter().map(|newcomer| newcomer.connection.as_fd());
+        descriptors.extend(newcomers.map(|newcomer| PollFd::from_borrowed_fd(newcomer, PollFlags::IN)));
+        poll(&mut descriptors, Timespec::try_from(TICK).ok().as_ref()).ok();
+    }
+
+    /// Takes in what a newcomer says; it stays one, becomes a visit, or goes.
+    fn hear(&mut self, mut newcomer: Newcomer, now: u64) {
+        match newcomer.hello() {
+            Ok(Some(hello)) => self.lead(newcomer.connection, hello),
+            Ok(None) if now.saturating_sub(newcomer.since) > nanos(HELLO) => {
+                self.tell(&format!(
+                    "a connection was closed: it has not said who it is for {} s",
+                    HELLO.as_secs()
+                ));
+            }
+            Ok(None) => self.newcomers.push(newcomer),
+            // Somebody who looks whether the port is open.
+            Err(Loss::Closed) => self.tell("a connection was closed before it said who it is"),
+            Err(loss) => {
+                let refusal = Refusal { code: RefusalCode::Malformed, text: loss.to_string() };
+                refuse(&mut newcomer.connection, refusal);
+                self.tell(&format!("a connection was refused: {loss}"));
+            }
+        }
+    }
+
+    fn lead(&mut self, mut connection: Connection, hello: Hello) {
+        match find(&self.guests, &hello) {
+            Ok(guest) => guest.outbox.send(Command::Welcome(Box::new(Visit { connection, hello }))),
+            Err(refusal) => {
+                self.tell(&format!("a source was refused: {}", refusal.text));
+                refuse(&mut connection, refusal);
+            }
+        }
+    }
+
+    fn tell(&self, message: &str) {
+        (self.observer)(Event::new(EventKind::PeerRefused, "", message));
+    }
+}
+
+impl Newcomer {
+    fn hello(&mut self) -> Result<Option<Hello>, Loss> {
+        self.connection.receive()?;
+        Ok(match self.connection.next()? {
+            Some(Message::Hello(hello)) => Some(hello),
+            _ => None,
+        })
+    }
+}
+
+/// Says why, and leaves: the kernel delivers what it has taken.
+pub(super) fn refuse(connection: &mut Connection, refusal: Refusal) {
+    connection.push(&Message::Refusal(refusal));
+    connection.flush().ok();
+}
+
+/// The netdev that a source comes for: of the same VM, with the guest's address, or else of the same id.
+fn find<'a>(guests: &'a [Guest], hello: &Hello) -> Result<&'a Guest, Refusal> {
+    let refusal = |code, text: String| Err(Refusal { code, text });
+    if hello.role != Role::Source {
+        return refusal(
+            RefusalCode::Role,
+            "this side is a destination as well: --from of one of them must be --to".into(),
+        );
+    }
+    let is_known = |bytes: &[u8]| bytes.iter().any(|byte| *byte != 0);
+    let other_vm = |guest: &&Guest| {
+        let ours = &guest.identity.vm_uuid;
+        is_known(ours) && is_known(&hello.vm_uuid) && *ours != hello.vm_uuid
+    };
+    if let Some(guest) = guests.iter().find(other_vm) {
+        let (theirs, ours) = (&hello.vm_name, &guest.identity.vm_name);
+        return refusal(
+            RefusalCode::OtherVm,
+            format!("it comes with VM '{theirs}', and this side waits for '{ours}': their UUIDs differ"),
+        );
+    }
+    let by_mac = guests.iter().find(|guest| is_known(&hello.mac) && guest.identity.mac == hello.mac);
+    let by_id = || {
+        guests.iter().find(|guest| {
+            let differ = is_known(&hello.mac) && is_known(&guest.identity.mac);
+            !differ && guest.identity.netdev_id == hello.netdev_id
+        })
+    };
+    let only = || match guests {
+        [guest] if !(is_known(&hello.mac) && is_known(&guest.identity.mac)) => Some(guest),
+        _ => None,
+    };
+    by_mac.or_else(by_id).or_else(only).map_or_else(
+        || {
+            let name = &hello.netdev_id;
+            refusal(
+                RefusalCode::UnknownNetdev,
+                format!("none of the VM's netdevs here has the address of its '{name}'"),
+            )
+        },
+        Ok,
+    )
+}

@@ -1,0 +1,218 @@
+//! What is known of how far the guest has got: its receive queue, read through its process's memory, and the counters of
+//! its TAP, beside the frames that were captured.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use tapferry_redirect::parts::Frame;
+use tapferry_sys::process_memory::ProcessMemory;
+use tapferry_sys::{Captured, clock};
+
+use crate::connection::nanos;
+use crate::cut::{self, Basis, Calibration, Cut, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen};
+use crate::plan::Process;
+
+/// After this long a capture has handed over all that was sent before: the ring's timer, in jiffies of 10 ms.
+pub(crate) const CAPTURE_LAG: Duration = Duration::from_millis(15);
+/// Frames that the guest must have got again before it is judged which ones it lacks.
+const ENOUGH: u16 = 8;
+
+/// What an interface counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TapCounters {
+    /// Frames that were read by the holder of the TAP.
+    pub(crate) tx_packets: u64,
+    /// Frames that its queue had no room for.
+    pub(crate) tx_dropped: u64,
+}
+
+/// Counters at a moment, until it is known how many frames had been captured by then.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    /// CLOCK_REALTIME, nanoseconds.
+    at: u64,
+    tx_packets: u64,
+    used: Option<u16>,
+}
+
+/// The memory of the VM's process.
+struct Memory(ProcessMemory);
+
+impl GuestMemory for Memory {
+    fn read(&self, host_address: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.0.read(host_address, buffer).map_err(Into::into)
+    }
+}
+
+/// What is known of how far the guest has got.
+pub(crate) struct Evidence {
+    queue: Option<(Memory, RingLocation)>,
+    why_no_queue: Option<String>,
+    calibration: Calibration,
+    pending: VecDeque<Pending>,
+    /// The stamp of the newest frame, nanoseconds since 1970.
+    newest_ns: u64,
+    /// What the TAP's queue had dropped at the last look.
+    dropped: Option<u64>,
+    /// The TAP's counter when the VM had stopped.
+    stopped: Option<u64>,
+    /// The queue's used index then.
+    used_at_stop: Option<u16>,
+    /// Samples since the VM runs on here.
+    since: Vec<Sample>,
+}
+
+impl Evidence {
+    /// Begins to gather it, from a VM that runs.
+    pub(crate) fn new(process: Process) -> Self {
+        let Process { pid, ring, why_no_ring } = process;
+        let (queue, why_no_queue) = match (pid, ring) {
+            (Some(pid), Some(ring)) => match ProcessMemory::open(pid) {
+                Ok(memory) => (Some((Memory(memory), ring)), None),
+                Err(error) => (None, Some(error.to_string())),
+            },
+            (None, _) => (None, Some("the VM's process is not known".into())),
+            (Some(_), None) => (None, why_no_ring),
+        };
+        Self {
+            queue,
+            why_no_queue,
+            calibration: Calibration::new(),
+            pending: VecDeque::new(),
+            newest_ns: 0,
+            dropped: None,
+            stopped: None,
+            used_at_stop: None,
+            since: Vec::new(),
+        }
+    }
+
+    /// The stamp of the newest frame, nanoseconds since 1970.
+    pub(crate) fn newest_ns(&self) -> u64 {
+        self.newest_ns
+    }
+
+    /// A frame was captured, as number `index`. Whatever was sampled before its time was sampled before it.
+    pub(crate) fn note_frame(&mut self, timestamp_ns: u64, index: u64) {
+        self.newest_ns = self.newest_ns.max(timestamp_ns);
+        while let Some(sample) = self.pending.pop_front_if(|sample| sample.at < timestamp_ns) {
+            self.settle(sample, index);
+        }
+    }
+
+    /// Frames that the kernel had no room for are missing: counters and frames do not go together any more.
+    pub(crate) fn note_interruption(&mut self) {
+        self.pending.clear();
+        self.calibration = Calibration::new();
+    }
+
+    /// Looks at the counters, when `captured` frames have been taken from the capture.
+    pub(crate) fn sample(&mut self, captured: u64, counters: impl FnMut() -> Option<TapCounters>) {
+        let at = clock::realtime_ns();
+        let lag = nanos(CAPTURE_LAG);
+        while let Some(sample) = self.pending.pop_front_if(|sample| sample.at + lag < at) {
+            // No frame has come since, or it would have settled this one.
+            self.settle(sample, captured);
+        }
+        if let Some((tap, used)) = self.look(counters) {
+            if self.dropped.replace(tap.tx_dropped).is_some_and(|before| before != tap.tx_dropped) {
+                // Frames that were captured and never read put all counters out of step.
+                self.note_interruption();
+            }
+            self.pending.push_back(Pending { at: clock::realtime_ns(), tx_packets: tap.tx_packets, used });
+        }
+    }
+
+    /// Looks at the counters of a VM that has stopped: they stand still.
+    pub(crate) fn sample_stopped(&mut self, counters: impl FnMut() -> Option<TapCounters>) {
+        let (tap, used) = self.look(counters).unzip();
+        self.stopped = tap.map(|tap| tap.tx_packets);
+        self.used_at_stop = used.flatten();
+    }
+
+    /// Where the cut is, and why it was not found in a better way.
+    pub(crate) fn find_cut<'a>(
+        &self,
+        frames: impl Iterator<Item = (u64, Frame<'a>)>,
+        captured: u64,
+        stopped_at_ns: u64,
+    ) -> (Cut, Option<String>) {
+        let frames: Vec<_> = frames.filter_map(seen).collect();
+        let (receive, unreadable) = match self.receive() {
+            Some(Ok(receive)) => (Some(receive), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, self.why_no_queue.clone()),
+        };
+        let used = receive.as_ref().map(Receive::index);
+        let counts = self.stopped.and_then(|tx_packets| self.calibration.counts(tx_packets, used));
+        let evidence =
+            cut::Evidence { captured, frames: &frames, counts, receive: receive.as_ref(), stopped_at_ns };
+        let cut = cut::find(&evidence);
+        let reason = cut.why_not_better.map(|reason| unreadable.unwrap_or_else(|| reason.to_string()));
+        (cut, reason)
+    }
+
+    /// The VM runs on here. How many frames from the cut on were thrown away by its process, once that can be told;
+    /// at the end of all patience, whatever can be told then.
+    pub(crate) fn purged<'a>(
+        &mut self,
+        cut: u64,
+        frames: impl Iterator<Item = (u64, Frame<'a>)>,
+        captured: u64,
+        counters: impl FnMut() -> Option<TapCounters>,
+        is_last_look: bool,
+    ) -> Option<usize> {
+        if let Some((tap, used)) = self.look(counters) {
+            self.since.push(Sample { captured, tx_packets: tap.tx_packets, used });
+        }
+        let receive = self.receive().and_then(Result::ok);
+        let got = receive
+            .as_ref()
+            .zip(self.used_at_stop)
+            .map_or(0, |(now, before)| now.index().wrapping_sub(before));
+        if !is_last_look && got < ENOUGH {
+            return None;
+        }
+        let frames: Vec<_> = frames.filter_map(seen).collect();
+        let used_at_stop = self.used_at_stop.unwrap_or(0);
+        let receive = receive.filter(|_| self.used_at_stop.is_some());
+        let given = cut::give_back(&Resumed {
+            cut,
+            used_at_stop,
+            frames: &frames,
+            receive: receive.as_ref(),
+            before: &self.calibration,
+            since: &self.since,
+        });
+        match given.basis {
+            Basis::Unsure if !is_last_look => None,
+            _ => usize::try_from(given.frames).ok(),
+        }
+    }
+
+    fn settle(&mut self, sample: Pending, captured: u64) {
+        let Pending { tx_packets, used, .. } = sample;
+        self.calibration.push(Sample { captured, tx_packets, used });
+    }
+
+    /// The TAP's counters, and the queue's where both belong together.
+    fn look(&self, mut counters: impl FnMut() -> Option<TapCounters>) -> Option<(TapCounters, Option<u16>)> {
+        let before = counters()?;
+        let Some((memory, location)) = &self.queue else { return Some((before, None)) };
+        let used = cut::used_index(memory, location).ok();
+        let after = counters()?;
+        Some((after, used.filter(|_| before == after)))
+    }
+
+    fn receive(&self) -> Option<Result<Receive<'_>, String>> {
+        let (memory, location) = self.queue.as_ref()?;
+        Some(Receive::read(memory, location).map_err(|error| error.to_string()))
+    }
+}
+
+/// A frame as the guest sees it. Of one that was captured in part its length is not known.
+fn seen<'a>((index, frame): (u64, Frame<'a>)) -> Option<Seen<'a>> {
+    let Captured { timestamp_ns, beside, bytes, .. } = frame.captured;
+    (!frame.captured.is_truncated()).then_some(Seen { index, timestamp_ns, beside, bytes })
+}

@@ -1,0 +1,204 @@
+//! The frames that the source has captured, by their index: those that the cut will be looked for in, and from the cut
+//! on those that the destination has not dealt with yet.
+//!
+//! ```text
+//!   first              unsent              next
+//!   [ sent, not acknowledged ][ not sent ]
+//! ```
+
+use tapferry_redirect::parts::{Frame, FrameQueue};
+
+/// Frames in a row, each with an index.
+#[derive(Debug)]
+pub(super) struct Kept {
+    queue: FrameQueue,
+    /// Index of the oldest.
+    first: u64,
+    /// Index of the first that is not sent on the present connection.
+    unsent: u64,
+    /// One past the greatest index that was ever sent.
+    sent_before: u64,
+}
+
+impl Kept {
+    /// Room for so many bytes of frames.
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { queue: FrameQueue::new(max_bytes, usize::MAX), first: 0, unsent: 0, sent_before: 0 }
+    }
+
+    /// Index of the oldest frame that is here.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Index that the next frame gets.
+    pub(super) fn next(&self) -> u64 {
+        self.first + count(self.queue.len())
+    }
+
+    /// One past the greatest index that was ever sent.
+    pub(super) fn sent_before(&self) -> u64 {
+        self.sent_before
+    }
+
+    /// Keeps a frame as the newest; older ones make room for it.
+    pub(super) fn push_over(&mut self, frame: &Frame<'_>) {
+        let outcome = self.queue.push_over(frame);
+        self.first += count(outcome.evicted);
+    }
+
+    /// Keeps a frame as the newest; false if there is no room for it.
+    pub(super) fn push(&mut self, frame: &Frame<'_>) -> bool {
+        self.queue.push(frame)
+    }
+
+    /// All frames with their index, the oldest first.
+    pub(super) fn frames(&self) -> impl Iterator<Item = (u64, Frame<'_>)> {
+        (self.first..).zip(self.queue.frames())
+    }
+
+    /// Forgets frames stamped before `moment` (nanoseconds since 1970).
+    pub(super) fn forget_older(&mut self, moment: u64) {
+        let old = self.queue.frames().take_while(|frame| frame.captured.timestamp_ns < moment).count();
+        self.forget(old);
+    }
+
+    /// Forgets frames below `index`.
+    pub(super) fn forget_below(&mut self, index: u64) {
+        let below = index.saturating_sub(self.first);
+        self.forget(usize::try_from(below).unwrap_or(usize::MAX));
+    }
+
+    /// Nothing below `index` is sent, and what is not sent begins there.
+    pub(super) fn cut(&mut self, index: u64) {
+        self.forget_below(index);
+        self.unsent = self.first;
+        self.sent_before = self.first;
+    }
+
+    /// On a new connection to the same process: it has all below `index`.
+    pub(super) fn resume_at(&mut self, index: u64) {
+        self.forget_below(index.min(self.sent_before));
+        self.unsent = self.first;
+    }
+
+    /// On a connection to another process: of what was sent it is not known whether the guest has it, so it is never
+    /// sent again. Returns how many frames that concerns.
+    pub(super) fn give_up_sent(&mut self) -> u64 {
+        let doubtful = self.sent_before.saturating_sub(self.first);
+        self.forget_below(self.sent_before);
+        self.unsent = self.first;
+        doubtful
+    }
+
+    /// Takes frames that are to be sent, in order, as long as `send` takes them.
+    pub(super) fn send(&mut self, mut send: impl FnMut(u64, &Frame<'_>) -> bool) -> u64 {
+        let begin = self.unsent.max(self.first);
+        let skip = usize::try_from(begin - self.first).unwrap_or(usize::MAX);
+        let mut index = begin;
+        for frame in self.queue.frames_from(skip) {
+            if !send(index, &frame) {
+                break;
+            }
+            index += 1;
+        }
+        self.unsent = index;
+        let before = self.sent_before.max(self.first);
+        self.sent_before = before.max(index);
+        self.sent_before - before
+    }
+
+    /// Whether everything that is here was sent on the present connection.
+    pub(super) fn is_sent(&self) -> bool {
+        self.unsent >= self.next()
+    }
+
+    fn forget(&mut self, frames: usize) {
+        let frames = frames.min(self.queue.len());
+        self.queue.advance(frames);
+        self.first += count(frames);
+    }
+}
+
+fn count(frames: usize) -> u64 {
+    u64::try_from(frames).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tapferry_frame::vnet::VnetHeader;
+    use tapferry_sys::Captured;
+
+    use super::*;
+
+    fn keep(kept: &mut Kept, stamps: std::ops::Range<u64>) {
+        for stamp in stamps {
+            let captured = Captured {
+                timestamp_ns: stamp,
+                vnet: VnetHeader::default(),
+                beside: None,
+                bytes: &[0; 60],
+                wire_len: 60,
+            };
+            assert!(kept.push(&Frame::from(captured)));
+        }
+    }
+
+    fn sent(kept: &mut Kept, most: usize) -> Vec<u64> {
+        let mut indices = Vec::new();
+        kept.send(|index, _| {
+            let takes = indices.len() < most;
+            if takes {
+                indices.push(index);
+            }
+            takes
+        });
+        indices
+    }
+
+    #[test]
+    fn frames_leave_from_the_cut_on_and_stay_until_they_are_acknowledged() {
+        let mut kept = Kept::new(1 << 20);
+        keep(&mut kept, 100..110);
+        kept.forget_older(103);
+        assert_eq!((kept.first(), kept.next()), (3, 10));
+        kept.cut(5);
+        assert_eq!(sent(&mut kept, 3), [5, 6, 7]);
+        assert!(!kept.is_sent());
+        kept.forget_below(7);
+        assert_eq!(sent(&mut kept, 9), [8, 9]);
+        assert!(kept.is_sent());
+        assert_eq!((kept.first(), kept.sent_before()), (7, 10));
+    }
+
+    #[test]
+    fn after_a_lost_link_the_same_process_is_sent_what_it_lacks() {
+        let mut kept = Kept::new(1 << 20);
+        keep(&mut kept, 0..6);
+        kept.cut(0);
+        assert_eq!(sent(&mut kept, 4), [0, 1, 2, 3]);
+        kept.resume_at(2);
+        assert_eq!(kept.send(|_, _| true), 2, "frames that were never sent before");
+        assert_eq!(kept.first(), 2);
+    }
+
+    #[test]
+    fn another_process_is_sent_nothing_that_the_one_before_may_have_injected() {
+        let mut kept = Kept::new(1 << 20);
+        keep(&mut kept, 0..6);
+        kept.cut(0);
+        assert_eq!(sent(&mut kept, 4), [0, 1, 2, 3]);
+        kept.forget_below(1);
+        assert_eq!(kept.give_up_sent(), 3);
+        assert_eq!(sent(&mut kept, 9), [4, 5]);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_never_sent_takes_nothing_away() {
+        let mut kept = Kept::new(1 << 20);
+        keep(&mut kept, 0..6);
+        kept.cut(0);
+        kept.resume_at(5);
+        assert_eq!(sent(&mut kept, 9), [0, 1, 2, 3, 4, 5]);
+    }
+}

@@ -1,0 +1,147 @@
+//! The source's link to the destination: dialled, greeted, lost and found again.
+//!
+//! ```text
+//!   Dialing --> Greeting --> Up
+//!      ^           |          |
+//!      +-----------+----------+  lost, refused
+//! ```
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use tapferry_redirect::StreamPlan;
+use tapferry_redirect::parts::Peers;
+
+use crate::connection::{Connection, Loss, PeerClock};
+use crate::error::HandoverError;
+use crate::wire::{Hello, Message, Role};
+
+/// How far the link is.
+#[derive(Debug)]
+enum Stage {
+    Dialing,
+    /// Our hello is on its way, theirs is awaited.
+    Greeting(Connection),
+    Up(Connection),
+}
+
+/// The link to the destination.
+#[derive(Debug)]
+pub(super) struct Link {
+    peers: Peers,
+    wake: Arc<OwnedFd>,
+    stage: Stage,
+    /// Which process answered last.
+    instance: Option<u128>,
+    clock: PeerClock,
+}
+
+/// The other side has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Greeted {
+    /// The first index that it wants, if it knows of this session.
+    pub(super) next_index: Option<u64>,
+    /// Another process has answered before.
+    pub(super) is_another: bool,
+}
+
+impl Link {
+    /// Begins to dial.
+    pub(super) fn open(to: &StreamPlan, wake: &Arc<OwnedFd>) -> Result<Self, HandoverError> {
+        let failed = |error| HandoverError::Stream { option: "--to", address: to.address.to_string(), error };
+        let (peers, peer) = Peers::open(to, true, wake).map_err(failed)?;
+        let mut link = Self {
+            peers,
+            wake: Arc::clone(wake),
+            stage: Stage::Dialing,
+            instance: None,
+            clock: PeerClock::default(),
+        };
+        if let Some(peer) = peer {
+            link.stage = Stage::Greeting(Connection::new(peer));
+        }
+        Ok(link)
+    }
+
+    /// Says hello on a connection that is there and has not been greeted.
+    pub(super) fn greet(&mut self, hello: &Hello) {
+        if matches!(self.stage, Stage::Dialing)
+            && let Ok(Some(peer)) = self.peers.next()
+        {
+            self.stage = Stage::Greeting(Connection::new(peer));
+        }
+        if let Stage::Greeting(connection) = &mut self.stage
+            && !connection.has_greeted()
+        {
+            connection.push(&Message::Hello(hello.clone()));
+            connection.note_greeted();
+        }
+    }
+
+    /// The destination's hello has come.
+    pub(super) fn come_up(&mut self, hello: &Hello) -> Result<Greeted, Loss> {
+        if hello.role != Role::Destination {
+            return Err(Loss::Refused("it is a source as well: exchange --to of one of them".into()));
+        }
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Dialing) {
+            Stage::Greeting(connection) | Stage::Up(connection) => Stage::Up(connection),
+            Stage::Dialing => Stage::Dialing,
+        };
+        let is_another = self.instance.is_some_and(|instance| instance != hello.instance);
+        self.instance = Some(hello.instance);
+        Ok(Greeted { next_index: hello.next_index, is_another })
+    }
+
+    /// The connection is over: dials again.
+    pub(super) fn lose(&mut self, loss: &Loss) -> Result<bool, HandoverError> {
+        let was_up = matches!(self.stage, Stage::Up(_));
+        self.clock = self.clock();
+        self.stage = Stage::Dialing;
+        let was_good = was_up && !matches!(loss, Loss::Refused(_));
+        let wake = Arc::clone(&self.wake);
+        self.peers.seek(was_good, &wake).map_err(|error| HandoverError::Stream {
+            option: "--to",
+            address: String::new(),
+            error,
+        })?;
+        Ok(was_up)
+    }
+
+    /// The connection, greeted or not.
+    pub(super) fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.stage {
+            Stage::Dialing => None,
+            Stage::Greeting(connection) | Stage::Up(connection) => Some(connection),
+        }
+    }
+
+    /// The connection, if both sides have said hello.
+    pub(super) fn up(&mut self) -> Option<&mut Connection> {
+        match &mut self.stage {
+            Stage::Up(connection) => Some(connection),
+            Stage::Dialing | Stage::Greeting(_) => None,
+        }
+    }
+
+    /// What is known of the destination's clock.
+    pub(super) fn clock(&self) -> PeerClock {
+        match &self.stage {
+            Stage::Greeting(connection) | Stage::Up(connection)
+                if connection.clock().offset_ns().is_some() =>
+            {
+                connection.clock()
+            }
+            _ => self.clock,
+        }
+    }
+
+    /// What to wait for: the connection, and whether bytes wait to be sent. A dialler rings by itself.
+    pub(super) fn descriptor(&self) -> Option<(BorrowedFd<'_>, bool)> {
+        match &self.stage {
+            Stage::Dialing => None,
+            Stage::Greeting(connection) | Stage::Up(connection) => {
+                Some((std::os::fd::AsFd::as_fd(connection), connection.backlog() > 0))
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The handle of the side that the VM leaves: start it, tell it what the VM does, ask it, stop it.
+//!
+//! - [`worker`]: the thread behind it: commands, the link, transitions between its states
+//! - [`state`]: these states; [`frames`]: frames captured, kept, sent and given back
+//! - [`kept`]: frames by their index; [`link`]: the way to the destination
+
+mod frames;
+mod kept;
+mod link;
+mod state;
+mod worker;
+
+use crate::error::HandoverError;
+use crate::event::Observer;
+use crate::plan::{Process, SourcePlan};
+use crate::report::SourceReport;
+use tapferry_redirect::thread::{Handle, Reply};
+use worker::Worker;
+
+/// What the VM did, and questions.
+pub(crate) enum Command {
+    /// A migration has begun.
+    Calibrate(Process),
+    /// The VM stopped, at this time (nanoseconds since 1970); `None`: now.
+    Stopped(Option<u64>),
+    /// The VM runs on here: the migration was cancelled, or has failed.
+    Resumed,
+    /// The migration is complete, as far as the VM here is concerned.
+    Completed,
+    /// The VM's process has ended, or its monitor.
+    Gone,
+    /// Answer with a snapshot.
+    Report(Reply<SourceReport>),
+    /// End.
+    Stop,
+}
+
+/// One netdev of a VM that is going to leave. Dropping it stops it.
+pub struct Source(Handle<Command, SourceReport>);
+
+impl Source {
+    /// Opens what there is to open and waits for a migration, in a thread of its own. The destination may come later.
+    pub fn start(plan: SourcePlan, observer: Observer) -> Result<Self, HandoverError> {
+        let name = format!("handover-{}", plan.netdev);
+        let open = move |inbox| Worker::open(plan, observer, inbox);
+        Handle::start(&name, || Command::Stop, open, Worker::run).map(Self)
+    }
+
+    /// A migration has begun: frames are captured from now on, and the cut is prepared.
+    pub fn calibrate(&self, process: Process) {
+        self.0.send(Command::Calibrate(process));
+    }
+
+    /// The VM stopped at `at` (CLOCK_REALTIME, nanoseconds since 1970). Means nothing without a migration.
+    pub fn stopped(&self, at: Option<u64>) {
+        self.0.send(Command::Stopped(at));
+    }
+
+    /// The VM runs on here.
+    pub fn resumed(&self) {
+        self.0.send(Command::Resumed);
+    }
+
+    /// The VM has told that its migration is complete.
+    pub fn completed(&self) {
+        self.0.send(Command::Completed);
+    }
+
+    /// The VM's process or its monitor is gone.
+    pub fn gone(&self) {
+        self.0.send(Command::Gone);
+    }
+
+    /// A snapshot; the final one once the handover has ended. `None` only after a panic of its thread.
+    pub fn report(&self) -> Option<SourceReport> {
+        self.0.ask(Command::Report)
+    }
+
+    /// Ends the handover, whatever its state, and puts the host back as it was.
+    pub fn stop(&self) -> Option<SourceReport> {
+        self.0.stop()
+    }
+}

@@ -1,0 +1,528 @@
+//! The thread of a source: one loop over what the VM does, the link, the capture and the clock.
+//!
+//! This file has the loop and the transitions; [`frames`](super::frames) has frames captured and sent.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tapferry_redirect::error::{Role as End, StartError};
+use tapferry_redirect::parts::{Capture, FrameQueue, NetdevExit};
+use tapferry_redirect::thread::Inbox;
+use tapferry_sys::inject::Injector;
+use tapferry_sys::link::LinkWatch;
+use tapferry_sys::namespace::Namespace;
+use tapferry_sys::netdev::IfIndex;
+use tapferry_sys::random::random_u128;
+use tapferry_sys::tap::HeldTap;
+use tapferry_sys::{Error, clock};
+
+use super::Command;
+use super::kept::Kept;
+use super::link::Link;
+use super::state::State;
+use crate::connection::{Loss, nanos};
+use crate::cut::Cut;
+use crate::error::HandoverError;
+use crate::event::{Event, EventKind, Observer};
+use crate::evidence::{CAPTURE_LAG, Evidence};
+use crate::plan::{Process, SourcePlan};
+use crate::report::{Entered, Outcome, SourceReport};
+use crate::wire::{self, Hello, Message, Role};
+
+/// Between two samples while the VM migrates, and between two looks at anything while frames are on their way.
+const TICK: Duration = Duration::from_millis(5);
+/// Between two looks while nothing happens.
+const IDLE_TICK: Duration = Duration::from_millis(500);
+/// How long the network may take at least to learn where the VM is now.
+const LEARNING: Duration = Duration::from_secs(1);
+/// So long no frame for the VM alone must have come before the end is told.
+const QUIET: Duration = Duration::from_millis(500);
+/// The network has learned after this, or never will.
+const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+/// How long the destination may take to confirm the end.
+const CONFIRMATION: Duration = Duration::from_secs(5);
+/// How long after the end of the VM's process its TAP is held at most: nobody else can have it.
+const LONGEST_HOLD: Duration = Duration::from_secs(5);
+/// How long after a cancelled migration the VM's queue shows what it was given first.
+const GIVE_BACK: Duration = Duration::from_millis(150);
+
+/// Frames that QEMU may have read and not given to its guest when it stopped; more than were ever seen.
+const DOUBTFUL: usize = 16;
+/// Room for them.
+const DOUBTFUL_BYTES: usize = 2 * 1024 * 1024;
+
+/// A source's state, owned by its thread.
+pub(super) struct Worker {
+    pub(super) plan: SourcePlan,
+    observer: Observer,
+    commands: Receiver<Command>,
+    wake: Arc<OwnedFd>,
+    session: u128,
+    instance: u128,
+
+    pub(super) ifindex: IfIndex,
+    pub(super) mtu: u32,
+    pub(super) links: LinkWatch,
+    tap: Vec<HeldTap>,
+    pub(super) exit: NetdevExit,
+    pub(super) capture: Option<Capture>,
+    pub(super) kept: Kept,
+    /// Copies of the first frames behind the cut.
+    pub(super) doubtful: FrameQueue,
+    /// Frames taken from the capture.
+    pub(super) captured: u64,
+    pub(super) link: Link,
+
+    pub(super) evidence: Option<Evidence>,
+    sampled_at: u64,
+    pub(super) cut: Option<Cut>,
+    /// What the TAP had dropped when the VM stopped, and what it has when the VM runs on.
+    pub(super) tap_dropped: (u64, u64),
+    /// When the VM stopped, as it says (CLOCK_REALTIME), and when this was known here.
+    pub(super) stopped: Option<(u64, u64)>,
+    /// When the last frame for the VM alone was captured (CLOCK_MONOTONIC).
+    pub(super) unicast_at: u64,
+    /// Since when the VM's process is gone (CLOCK_MONOTONIC).
+    gone_at: Option<u64>,
+
+    pub(super) state: State,
+    pub(super) report: SourceReport,
+    announced_ready: bool,
+    announced_waiting: bool,
+    warned: Vec<&'static str>,
+    stopping: bool,
+}
+
+impl Worker {
+    /// Opens what there is to open.
+    pub(super) fn open(
+        mut plan: SourcePlan,
+        observer: Observer,
+        inbox: Inbox<Command>,
+    ) -> Result<Self, HandoverError> {
+        // The TAP may be in another network namespace than the way to the destination.
+        if plan.netdev.namespace.is_some() && plan.to.namespace.is_none() {
+            plan.to.namespace = Some(Namespace::own()?);
+        }
+        let link = Link::open(&plan.to, &inbox.wake)?;
+        plan.netdev.enter()?;
+        let mut links = LinkWatch::open()?;
+        let name = &plan.netdev.name;
+        let interface =
+            links.by_name(name)?.ok_or_else(|| HandoverError::no_netdev(End::InNetdev, name.as_str()))?;
+        if !interface.is_ethernet {
+            return Err(StartError::NotEthernet { role: End::InNetdev, name: name.to_string() }.into());
+        }
+        let mut exit = NetdevExit::default();
+        exit.attach(Injector::open(name, plan.mark)?);
+        let random =
+            || random_u128().map_err(|errno| Error::new("get random bytes", name.to_string(), errno));
+        let mut worker = Self {
+            observer,
+            commands: inbox.commands,
+            wake: inbox.wake,
+            session: random()?,
+            instance: random()?,
+            ifindex: interface.ifindex,
+            mtu: interface.mtu,
+            links,
+            tap: Vec::new(),
+            exit,
+            capture: None,
+            kept: Kept::new(plan.max_hold),
+            doubtful: FrameQueue::new(DOUBTFUL_BYTES, DOUBTFUL),
+            captured: 0,
+            link,
+            evidence: None,
+            sampled_at: 0,
+            cut: None,
+            tap_dropped: (0, 0),
+            stopped: None,
+            unicast_at: 0,
+            gone_at: None,
+            state: State::Armed,
+            report: SourceReport::default(),
+            announced_ready: false,
+            announced_waiting: false,
+            warned: Vec::new(),
+            stopping: false,
+            plan,
+        };
+        worker.enter(State::Armed, "armed: waiting for a migration");
+        Ok(worker)
+    }
+
+    /// Runs until the handover has ended or it is told to stop, and returns the final report.
+    pub(super) fn run(mut self) -> SourceReport {
+        while !self.stopping && !self.state.is_final() {
+            self.wait();
+            self.obey();
+            if let Err(error) = self.turn() {
+                self.fail(&error.to_string());
+            }
+        }
+        self.finish();
+        self.report
+    }
+
+    fn wait(&self) {
+        let tick = if self.state == State::Armed { IDLE_TICK } else { TICK };
+        let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
+        if let Some((connection, has_backlog)) = self.link.descriptor() {
+            let flags = if has_backlog { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            descriptors.push(PollFd::from_borrowed_fd(connection, flags));
+        }
+        let captures = self.capture.iter().flat_map(Capture::descriptors);
+        descriptors.extend(captures.map(|capture| PollFd::from_borrowed_fd(capture, PollFlags::IN)));
+        let tick = Timespec::try_from(tick).ok();
+        // Interrupted or not, the turn that follows looks at everything.
+        poll(&mut descriptors, tick.as_ref()).ok();
+        rustix::io::read(self.wake.as_fd(), &mut [0; 8]).ok();
+    }
+
+    fn obey(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Calibrate(process) => self.calibrate(process),
+                Command::Stopped(at) => self.stop_at(at),
+                Command::Resumed => self.cancel(),
+                Command::Completed => {}
+                Command::Gone => self.lose_vm(),
+                Command::Report(reply) => {
+                    self.update_report();
+                    reply.send(self.report.clone()).ok();
+                }
+                Command::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    /// Everything that is due.
+    fn turn(&mut self) -> Result<(), HandoverError> {
+        let now = clock::monotonic_ns();
+        self.follow_link()?;
+        self.pump();
+        if self.state == State::Calibrate && now.saturating_sub(self.sampled_at) >= nanos(TICK) {
+            self.sampled_at = now;
+            self.sample();
+        }
+        self.advance(now);
+        if self.state.forwards() {
+            self.send_frames();
+        }
+        self.flush_link(now)?;
+        if self.gone_at.is_some_and(|since| now.saturating_sub(since) > nanos(LONGEST_HOLD)) {
+            self.tap.clear();
+        }
+        Ok(())
+    }
+
+    /// Moves on where time, and nothing else, has to pass.
+    fn advance(&mut self, now: u64) {
+        match self.state {
+            State::Stopping { until } if now >= until || self.capture_is_past_stop() => self.make_cut(now),
+            State::Forward { since } if now.saturating_sub(since) > nanos(self.plan.resume_timeout) => {
+                let patience = self.plan.resume_timeout.as_secs();
+                self.fail(&format!("the VM did not run at the destination within {patience} s"));
+            }
+            State::Drain { since, told: None } if self.is_quiet(since, now) => self.tell_end(since, now),
+            State::Drain { told: Some(told), .. } => {
+                if self.kept.first() >= self.kept.next() {
+                    self.end(State::Done, Outcome::Done, None);
+                } else if now.saturating_sub(told) > nanos(CONFIRMATION) {
+                    self.fail("the destination did not confirm that it has everything");
+                }
+            }
+            State::GiveBack { until } => self.give_back(now >= until),
+            _ => {}
+        }
+    }
+
+    /// A migration has begun.
+    fn calibrate(&mut self, process: Process) {
+        if self.state != State::Armed {
+            return;
+        }
+        self.hold_tap(&process);
+        self.evidence = Some(Evidence::new(process));
+        if self.open_capture() {
+            self.enter(State::Calibrate, "a migration has begun: frames are captured and counted");
+        }
+    }
+
+    fn hold_tap(&mut self, process: &Process) {
+        let name = &self.plan.netdev.name;
+        let namespace = self.plan.netdev.namespace.as_ref().map(Namespace::id);
+        match process.pid.map(|pid| HeldTap::of_process(pid, name, namespace)) {
+            Some(Ok(held)) => self.tap = held,
+            Some(Err(error)) => {
+                let message = format!("the TAP cannot be held: {error}; frames after the VM's end are lost");
+                self.warn("tap_not_held", &message);
+            }
+            None => self.warn("tap_not_held", "the VM's process is not known: frames after its end are lost"),
+        }
+        self.report.tap_held = !self.tap.is_empty();
+    }
+
+    /// The VM has stopped. Without a migration it may go on, and nothing is to be handed over.
+    fn stop_at(&mut self, at: Option<u64>) {
+        if self.state != State::Calibrate {
+            return;
+        }
+        let (now, seen) = (clock::monotonic_ns(), clock::realtime_ns());
+        let at = at.filter(|at| *at <= seen).unwrap_or(seen);
+        self.stopped = Some((at, seen));
+        self.report.stopped_ns = Some(at);
+        self.sample_stopped();
+        self.tap_dropped.0 = self.dropped_by_tap();
+        self.enter(State::Stopping { until: now + nanos(CAPTURE_LAG) }, "the VM has stopped");
+    }
+
+    /// Every frame from the cut on is for the destination.
+    fn make_cut(&mut self, now: u64) {
+        let (Some((at, _)), Some(evidence)) = (self.stopped, &self.evidence) else { return };
+        let (cut, reason) = evidence.find_cut(self.kept.frames(), self.kept.next(), at);
+        self.kept.cut(cut.index);
+        self.count_from_cut();
+        self.remember_doubtful();
+        self.report.cut_method = Some(cut.method.name());
+        self.report.cut_reason = reason;
+        self.report.cut_after_ns = Some(clock::realtime_ns().saturating_sub(at));
+        let message = format!("the cut is at frame {} by {}", cut.index, cut.method.name());
+        self.cut = Some(cut);
+        self.enter(State::Forward { since: now }, message);
+        self.tell_cut();
+    }
+
+    /// The VM runs on here.
+    fn cancel(&mut self) {
+        const REASON: &str = "the migration was cancelled or has failed: the VM runs on at the source";
+        let now = clock::monotonic_ns();
+        match self.state {
+            State::Calibrate => self.end(State::Cancelled, Outcome::Cancelled, Some(REASON.into())),
+            State::Stopping { .. } | State::Forward { .. } => {
+                if matches!(self.state, State::Stopping { .. }) {
+                    self.make_cut(now);
+                }
+                self.tap_dropped.1 = self.dropped_by_tap();
+                if let Some(connection) = self.link.up() {
+                    connection.push(&Message::Discard { reason: REASON });
+                }
+                self.enter(State::GiveBack { until: now + nanos(GIVE_BACK) }, REASON);
+            }
+            _ => {}
+        }
+    }
+
+    fn lose_vm(&mut self) {
+        self.gone_at = Some(clock::monotonic_ns());
+        if matches!(self.state, State::Armed | State::Calibrate) {
+            self.fail("the VM has ended without a migration");
+        }
+    }
+
+    /// The VM runs at the destination since `at` (nanoseconds since 1970, that host's clock).
+    fn drain_since(&mut self, at: u64) {
+        if let State::Forward { .. } = self.state {
+            self.report.resumed_ns = Some(self.link.clock().here(at));
+            let since = clock::monotonic_ns();
+            self.enter(State::Drain { since, told: None }, "the VM runs at the destination");
+        }
+    }
+
+    fn is_quiet(&self, since: u64, now: u64) -> bool {
+        let (learning, drained) = (now.saturating_sub(since), now.saturating_sub(self.unicast_at));
+        learning > nanos(LONGEST_DRAIN) || (learning > nanos(LEARNING) && drained > nanos(QUIET))
+    }
+
+    fn tell_end(&mut self, since: u64, now: u64) {
+        self.close_capture();
+        self.send_frames();
+        // What has no room on the link yet goes first.
+        if !self.kept.is_sent() || self.link.up().is_none() {
+            return;
+        }
+        self.state = State::Drain { since, told: Some(now) };
+        self.push_end();
+    }
+
+    fn follow_link(&mut self) -> Result<(), HandoverError> {
+        let hello = self.hello();
+        self.link.greet(&hello);
+        match self.hear() {
+            Ok(()) => Ok(()),
+            Err(loss) => self.lose_link(&loss),
+        }
+    }
+
+    fn flush_link(&mut self, now: u64) -> Result<(), HandoverError> {
+        let Some(connection) = self.link.connection() else {
+            if !self.announced_waiting && !self.announced_ready {
+                self.announced_waiting = true;
+                let message = format!("waiting for the destination at {}", self.plan.to.address);
+                self.tell(EventKind::Waiting, message);
+            }
+            return Ok(());
+        };
+        match connection.keep_alive(now).and_then(|()| connection.flush()) {
+            Ok(()) => Ok(()),
+            Err(loss) => self.lose_link(&loss),
+        }
+    }
+
+    /// Takes in what the destination says.
+    fn hear(&mut self) -> Result<(), Loss> {
+        loop {
+            loop {
+                let Some(connection) = self.link.connection() else { return Ok(()) };
+                let Some(message) = connection.next()? else { break };
+                match message {
+                    Message::Hello(hello) => self.welcome(&hello)?,
+                    Message::Refusal(refusal) => return Err(Loss::Refused(refusal.text)),
+                    Message::Resumed { at_ns } => self.drain_since(at_ns),
+                    Message::Ack(ack) => {
+                        self.kept.forget_below(ack.next_index.min(self.kept.sent_before()));
+                    }
+                    Message::Discard { reason } => {
+                        let reason = format!("the destination gave up: {reason}");
+                        self.give_up(&reason);
+                    }
+                    // Pings and their answers; what only a source says means nothing to one.
+                    _ => {}
+                }
+            }
+            let Some(connection) = self.link.connection() else { return Ok(()) };
+            if !connection.receive()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn welcome(&mut self, hello: &Hello) -> Result<(), Loss> {
+        let greeted = self.link.come_up(hello)?;
+        match greeted.next_index {
+            Some(index) => self.kept.resume_at(index),
+            None if greeted.is_another => {
+                let doubtful = self.kept.give_up_sent();
+                if doubtful > 0 {
+                    let message = format!(
+                        "the destination is another process: {doubtful} frames that the one before had not confirmed are not sent again"
+                    );
+                    self.warn("peer_restarted", &message);
+                }
+            }
+            None => {}
+        }
+        self.tell_cut();
+        if self.announced_ready {
+            self.tell(EventKind::LinkBack, "the destination is there again");
+        } else {
+            self.announced_ready = true;
+            let message = format!("armed; the destination {} has answered", self.plan.to.address);
+            self.tell(EventKind::Ready, message);
+        }
+        Ok(())
+    }
+
+    /// Tells the destination where things stand, as often as there is a new connection.
+    fn tell_cut(&mut self) {
+        let (Some((at_ns, _)), Some(cut)) = (self.stopped, &self.cut) else { return };
+        let cut = Message::Cut(wire::Cut { index: cut.index, is_final: true, method: cut.method });
+        if let Some(connection) = self.link.up() {
+            connection.push(&Message::Stopped { at_ns });
+            connection.push(&cut);
+        }
+        if matches!(self.state, State::Drain { told: Some(_), .. }) {
+            self.push_end();
+        }
+    }
+
+    fn lose_link(&mut self, loss: &Loss) -> Result<(), HandoverError> {
+        let was_up = self.link.lose(loss)?;
+        if was_up {
+            self.report.links_lost += 1;
+            self.tell(EventKind::LinkLost, format!("the link to the destination is lost: {loss}"));
+        } else if let Loss::Refused(_) | Loss::Wire(_) = loss {
+            let message = format!("{} does not want this handover: {loss}", self.plan.to.address);
+            self.warn("peer_refuses", &message);
+        }
+        Ok(())
+    }
+
+    /// The destination has no use for what comes from here.
+    fn give_up(&mut self, reason: &str) {
+        match self.state {
+            // The VM here may run on, and then nothing is lost.
+            State::Armed | State::Calibrate => self.warn("destination_gone", reason),
+            State::Stopping { .. } | State::Forward { .. } | State::Drain { .. } => self.fail(reason),
+            _ => {}
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let identity = &self.plan.identity;
+        Hello {
+            role: Role::Source,
+            session: self.session,
+            instance: self.instance,
+            vm_uuid: identity.vm_uuid,
+            vm_name: identity.vm_name.clone(),
+            netdev_id: identity.netdev_id.clone(),
+            mac: identity.mac,
+            mtu: self.mtu,
+            offloads: 0,
+            vnet_hdr_len: 0,
+            realtime_ns: clock::realtime_ns(),
+            next_index: None,
+        }
+    }
+
+    pub(super) fn fail(&mut self, reason: &str) {
+        self.end(State::Failed, Outcome::Failed, Some(reason.into()));
+    }
+
+    pub(super) fn end(&mut self, state: State, outcome: Outcome, reason: Option<String>) {
+        let message = reason.clone().unwrap_or_else(|| "every frame is at the destination".into());
+        self.report.outcome = outcome;
+        self.report.reason = reason;
+        self.enter(state, message);
+    }
+
+    fn finish(&mut self) {
+        if self.report.outcome == Outcome::Pending {
+            self.report.outcome = Outcome::Stopped;
+            self.report.reason = Some("it was told to stop".into());
+        }
+        // What was said last is worth a moment.
+        if let Some(connection) = self.link.connection() {
+            connection.flush().ok();
+        }
+        self.capture = None;
+        self.update_report();
+        self.account_for_the_rest();
+        self.tap.clear();
+        self.tell(EventKind::Ended, self.report.outcome.name());
+    }
+
+    fn enter(&mut self, state: State, message: impl Into<String>) {
+        self.state = state;
+        self.report.states.push(Entered { state: state.name(), at_ns: clock::realtime_ns() });
+        self.tell(EventKind::State, message);
+    }
+
+    fn tell(&self, kind: EventKind, message: impl Into<String>) {
+        let event = Event::new(kind, self.state.name(), message);
+        (self.observer)(event.about(&self.plan.identity.netdev_id));
+    }
+
+    pub(super) fn warn(&mut self, code: &'static str, message: &str) {
+        if !self.warned.contains(&code) {
+            self.warned.push(code);
+            let event = Event::new(EventKind::Warning, self.state.name(), message).with_code(code);
+            (self.observer)(event.about(&self.plan.identity.netdev_id));
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Both sides of a handover in one network namespace, with guests made of threads.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tapferry_handover::plan::{DEFAULT_MAX_HOLD, DEFAULT_RESUME_TIMEOUT};
+use tapferry_handover::{
+    Destination, DestinationPlan, DestinationReport, Event, EventKind, Identity, Observer, Source,
+    SourcePlan, SourceReport,
+};
+use tapferry_redirect::{Address, Netdev, StreamPlan};
+use tapferry_testbed::probe::Probe;
+use tapferry_testbed::reader::Reader;
+use tapferry_testbed::sender::Sender;
+use tapferry_testbed::tap::{Tap, TapOptions};
+
+/// Long enough for anything that is going to happen on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// SO_MARK of what the two sides inject.
+pub(crate) const MARK: u32 = 0x3074;
+
+/// A guest made of a thread, on a TAP of its own.
+pub(crate) fn guest(name: &str) -> Reader {
+    Reader::on_tap(Tap::create(name, &TapOptions::like_qemu()).unwrap())
+}
+
+/// Sends numbered frames of 64 bytes in one burst.
+pub(crate) fn send(name: &str, sequences: std::ops::Range<u64>) {
+    let sent = Sender::open(name).unwrap().send_probes(&Probe::default(), 64, sequences).unwrap();
+    assert_eq!(sent.refused, 0, "{sent:?}");
+}
+
+/// What one side has told.
+#[derive(Clone, Default)]
+pub(crate) struct Told(Arc<Mutex<Vec<Event>>>);
+
+impl Told {
+    pub(crate) fn observer(&self) -> Observer {
+        let told = self.clone();
+        Arc::new(move |event| told.0.lock().unwrap_or_else(PoisonError::into_inner).push(event))
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until an event has been told that satisfies `condition`.
+    pub(crate) fn wait(&self, what: &str, condition: impl Fn(&Event) -> bool) -> Event {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let events = self.events();
+            if let Some(event) = events.iter().find(|event| condition(event)) {
+                return event.clone();
+            }
+            assert!(Instant::now() < deadline, "{what} was not told: {events:#?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub(crate) fn wait_kind(&self, kind: EventKind) -> Event {
+        self.wait(kind.name(), |event| event.kind == kind)
+    }
+
+    pub(crate) fn wait_state(&self, state: &str) -> Event {
+        self.wait(state, |event| event.kind == EventKind::State && event.state == state)
+    }
+}
+
+/// A path for a socket, in a directory that goes at the end of the test.
+pub(crate) struct Meeting(PathBuf);
+
+impl Meeting {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("tapferry-handover-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.join("handover.sock")
+    }
+
+    fn stream(&self, server: bool) -> StreamPlan {
+        let address = Address::Unix { path: self.path(), server };
+        StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None }
+    }
+}
+
+impl Drop for Meeting {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+pub(crate) fn identity() -> Identity {
+    Identity { vm_uuid: [7; 16], vm_name: "web1".into(), netdev_id: "hn0".into(), mac: [2, 0, 0, 0, 0, 1] }
+}
+
+pub(crate) fn source_plan(meeting: &Meeting, name: &str) -> SourcePlan {
+    SourcePlan {
+        netdev: Netdev::here(name).unwrap(),
+        identity: identity(),
+        to: meeting.stream(false),
+        max_hold: DEFAULT_MAX_HOLD,
+        mark: MARK,
+        resume_timeout: DEFAULT_RESUME_TIMEOUT,
+    }
+}
+
+pub(crate) fn destination_plan(name: &str) -> DestinationPlan {
+    DestinationPlan {
+        netdev: Netdev::here(name).unwrap(),
+        identity: identity(),
+        max_hold: DEFAULT_MAX_HOLD,
+        mark: MARK,
+        resume_timeout: DEFAULT_RESUME_TIMEOUT,
+    }
+}
+
+/// A side that runs, with what it has told.
+pub(crate) struct Side<T> {
+    pub(crate) handle: T,
+    pub(crate) told: Told,
+}
+
+pub(crate) fn source(plan: SourcePlan) -> Side<Source> {
+    let told = Told::default();
+    let handle = Source::start(plan, told.observer()).unwrap_or_else(|error| panic!("{error}"));
+    Side { handle, told }
+}
+
+pub(crate) fn destination(meeting: &Meeting, plan: DestinationPlan) -> Side<Destination> {
+    let told = Told::default();
+    let handle = Destination::start(meeting.stream(true), vec![plan], &told.observer())
+        .unwrap_or_else(|error| panic!("{error}"));
+    Side { handle, told }
+}
+
+impl Side<Source> {
+    /// The final report, whose sum must be exact.
+    pub(crate) fn ended(&self) -> SourceReport {
+        self.told.wait_kind(EventKind::Ended);
+        let report = self.handle.report().unwrap();
+        assert!(report.balance(), "{report:#?}");
+        report
+    }
+}
+
+impl Side<Destination> {
+    /// A snapshot, whose sum must be exact.
+    pub(crate) fn report(&self) -> DestinationReport {
+        let report = self.handle.reports().remove(0);
+        assert!(report.balance(), "{report:#?}");
+        report
+    }
+
+    /// Waits until a snapshot satisfies `condition`.
+    pub(crate) fn wait_until(&self, what: &str, condition: impl Fn(&DestinationReport) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let report = self.report();
+            if condition(&report) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what} did not happen: {report:#?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// The final report.
+    pub(crate) fn ended(&self) -> DestinationReport {
+        self.told.wait_kind(EventKind::Ended);
+        self.report()
+    }
+}

@@ -1,0 +1,131 @@
+/** What a killed handover leaves, and who puts it right. */
+
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import {
+  type LeftoverRecord,
+  putLeftoversRight,
+  RAISED_QUEUE_LENGTH,
+  recordDirectories,
+} from '../../ts/handover/leftovers.ts'
+import { startTimeOf } from '../../ts/host/processes.ts'
+import { records, run, TAPFERRY } from '../support/cli.ts'
+import { type Lab, labTest } from '../support/lab.ts'
+
+/** No process has it: the kernel's largest number is 2^22. */
+const NOBODY = 2 ** 22 + 1
+
+async function directory(t: ExecutionContext): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'tapferry-leftovers-'))
+  t.teardown(() => rm(path, { recursive: true, force: true }))
+  return path
+}
+
+async function leave(
+  path: string,
+  changes: Partial<LeftoverRecord> & Record<string, unknown>,
+): Promise<void> {
+  const record = {
+    ...{ version: 1, pid: NOBODY, startTime: '1', interface: 'tapA', ifindex: 1 },
+    ...{ namespace: 'net:[1]', queueLength: 1000, ...changes },
+  }
+  await writeFile(join(path, `handover-${record.pid}-${record.ifindex}.json`), JSON.stringify(record))
+}
+
+test('records are kept in /run, else in the user runtime directory', t => {
+  t.deepEqual(recordDirectories({}), ['/run/tapferry'])
+  t.deepEqual(recordDirectories({ XDG_RUNTIME_DIR: '/run/user/7' }), [
+    '/run/tapferry',
+    '/run/user/7/tapferry',
+  ])
+})
+
+test('a record of a process that lives is left alone', async t => {
+  const path = await directory(t)
+  await leave(path, { pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' })
+  t.deepEqual(await putLeftoversRight([path]), [])
+  t.is((await readdir(path)).length, 1)
+})
+
+test('one of an earlier process of the same number is put right', async t => {
+  const path = await directory(t)
+  await leave(path, { pid: process.pid, startTime: '0' })
+  t.is((await putLeftoversRight([path]))[0]?.action, 'none')
+  t.deepEqual(await readdir(path), [])
+})
+
+test('of a network namespace that is gone there is nothing to put right', async t => {
+  const path = await directory(t)
+  await leave(path, { namespace: 'net:[1]' })
+  t.like((await putLeftoversRight([path]))[0], { action: 'none' })
+  t.deepEqual(await readdir(path), [])
+})
+
+test('what is no record is neither read nor removed', async t => {
+  const path = await directory(t)
+  await writeFile(join(path, 'handover-1-1.json'), 'nonsense')
+  await writeFile(join(path, 'notes.txt'), 'mine')
+  await leave(path, { version: 2 as 1, ifindex: 5 })
+  await leave(path, { queueLength: -1, ifindex: 6 })
+  t.deepEqual(await putLeftoversRight([path, '/nowhere']), [])
+  t.is((await readdir(path)).length, 4)
+})
+
+/** A record about tapA, with the queue length that the TAP has now. */
+async function raised(
+  t: ExecutionContext,
+  lab: Lab,
+  length: number,
+): Promise<{ path: string; ifindex: number }> {
+  const path = await directory(t)
+  await lab.ask('tap', { name: 'tapA', txqueuelen: length })
+  const netns = await run('readlink', [`/proc/${lab.pid}/ns/net`])
+  const link = await run(...lab.inside('ip', '-json', 'link', 'show', 'tapA'))
+  const [{ ifindex }] = JSON.parse(link.stdout) as [{ ifindex: number }]
+  await leave(path, { namespace: netns.stdout.trim(), ifindex })
+  return { path, ifindex }
+}
+
+async function queueLength(lab: Lab): Promise<number> {
+  const { stdout } = await run(...lab.inside('ip', '-json', 'link', 'show', 'tapA'))
+  return (JSON.parse(stdout) as [{ txqlen: number }])[0].txqlen
+}
+
+labTest('a queue length that is still ours is set back, wherever the interface is', async (t, lab) => {
+  const { path } = await raised(t, lab, RAISED_QUEUE_LENGTH)
+  const [leftover] = await putLeftoversRight([path])
+  t.like(leftover, { action: 'restored', problem: undefined })
+  t.is(await queueLength(lab), 1000)
+  t.deepEqual(await readdir(path), [])
+})
+
+labTest('one that somebody has changed since is not ours to change', async (t, lab) => {
+  const { path } = await raised(t, lab, 4321)
+  t.like((await putLeftoversRight([path]))[0], { action: 'none' })
+  t.is(await queueLength(lab), 4321)
+})
+
+labTest('without the privilege the record stays, for who has it', async (t, lab) => {
+  const runtime = await directory(t)
+  const { path, ifindex } = await raised(t, lab, RAISED_QUEUE_LENGTH)
+  const name = `handover-${NOBODY}-${ifindex}.json`
+  const file = join(runtime, 'tapferry', name)
+  await run('mkdir', ['-p', join(runtime, 'tapferry')])
+  await writeFile(file, await readFile(join(path, name)))
+  const env = { XDG_RUNTIME_DIR: runtime }
+  const powerless = ['setpriv', '--bounding-set=-net_admin', '--inh-caps=-net_admin', '--']
+
+  const refused = await run(...lab.inside(...powerless, TAPFERRY, 'handover', 'cleanup', '--json'), { env })
+  t.is(refused.status, 1, refused.stderr)
+  t.regex(refused.stderr, /warning: the queue length of tapA is still that of a handover that was killed/)
+  t.like(records(refused.stdout)[0], { event: 'leftover', netdev: 'tapA', code: 'PERMISSION' })
+
+  const done = await run(...lab.inside(TAPFERRY, 'handover', 'cleanup'), { env })
+  t.is(done.status, 0, done.stderr)
+  t.regex(done.stderr, /the queue length of tapA is 1000 again/)
+  t.is(await queueLength(lab), 1000)
+  const again = await run(...lab.inside(TAPFERRY, 'handover', 'cleanup'), { env })
+  t.regex(again.stderr, /nothing is left of a handover/)
+})

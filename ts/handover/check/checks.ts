@@ -1,0 +1,251 @@
+/** What a handover would meet: facts -> findings, the gravest of each kind first. Pure. */
+
+import { type Details, error, type Finding, info, ok, warning } from '../../doctor/finding.ts'
+import { quote } from '../../doctor/shell.ts'
+import { ExitStatus } from '../../errors.ts'
+import { formatBytes, formatDuration } from '../../output/format.ts'
+import { formatStreamAddress, isLoopback } from '../../stream/address.ts'
+import type { NetdevFacts, RehearsalFacts, Way } from './facts.ts'
+
+const CHECKS: readonly ((facts: RehearsalFacts) => Finding[])[] = [
+  checkCapture,
+  checkMonitor,
+  checkNetdevs,
+  checkQueueLength,
+  checkHeldTap,
+  checkCut,
+  checkGate,
+  checkWay,
+  checkHold,
+]
+
+export function checkRehearsal(facts: RehearsalFacts): Finding[] {
+  return CHECKS.flatMap(check => check(facts))
+}
+
+const PRIVILEGES = 'privileges'
+
+function checkCapture({ process, plan }: RehearsalFacts): Finding[] {
+  const what = plan.side === 'source' ? 'captured' : 'injected'
+  const denied = process.probes.find(probe => probe.what === 'packet_socket' && !probe.allowed)
+  if (denied === undefined) return [ok('CAPTURE_ALLOWED', PRIVILEGES, `frames can be ${what}`)]
+  return [
+    error(
+      'CAPTURE_DENIED',
+      ExitStatus.Permission,
+      PRIVILEGES,
+      `no frame can be ${what}: the kernel refuses a packet socket (${denied.errno})`,
+      { note: 'it takes CAP_NET_RAW: run it as root' },
+    ),
+  ]
+}
+
+function checkMonitor({ monitor, plan }: RehearsalFacts): Finding[] {
+  if (monitor === undefined) return []
+  const about = `monitor ${monitor.address}`
+  if (monitor.problem !== undefined) {
+    const { code, exitStatus, message, hint } = monitor.problem
+    return [error(code, exitStatus, about, message, noteOf(hint))]
+  }
+  const findings: Finding[] = []
+  if (!monitor.local) {
+    findings.push(
+      warning('MONITOR_REMOTE', about, "it is another host's: neither the VM's TAPs nor its clock are here", {
+        note: "run it on the VM's host",
+      }),
+    )
+  }
+  return [...findings, stateOf(about, monitor.status, plan.side === 'source')]
+}
+
+function stateOf(about: string, status: string, isSource: boolean): Finding {
+  if (!isSource) {
+    if (status === 'inmigrate') return ok('MONITOR_READY', about, 'the VM waits to be migrated here')
+    return error(
+      'VM_NOT_INCOMING',
+      ExitStatus.Monitor,
+      about,
+      `the VM does not wait for a migration: it is ${status}`,
+      {
+        note: 'start QEMU here with -incoming, for example -incoming defer',
+      },
+    )
+  }
+  if (status === 'inmigrate' || status === 'postmigrate') {
+    const why = status === 'inmigrate' ? 'it waits to be migrated here' : 'it was migrated from here'
+    return error('VM_NOT_RUNNING', ExitStatus.Monitor, about, `the VM does not run here: ${why}`)
+  }
+  if (status !== 'running') {
+    return info('VM_PAUSED', about, `the VM is ${status}: what reaches it meanwhile waits in its TAP's queue`)
+  }
+  return ok('MONITOR_READY', about, 'it answers: the VM runs')
+}
+
+function checkNetdevs({ problem, netdevs }: RehearsalFacts): Finding[] {
+  if (problem !== undefined) {
+    return [error(problem.code, problem.exitStatus, 'netdevs', problem.message, noteOf(problem.hint))]
+  }
+  return netdevs.flatMap(checkNetdev)
+}
+
+function checkNetdev({ netdev, facts }: NetdevFacts): Finding[] {
+  const about = `netdev ${netdev.title}`
+  if (facts === undefined) {
+    return [
+      error('NETDEV_NOT_FOUND', ExitStatus.Interface, about, 'its TAP cannot be looked at from here', {
+        note: 'run it as root, or name its network namespace: --netns',
+      }),
+    ]
+  }
+  if (!facts.up) {
+    return [
+      warning('NETDEV_DOWN', about, 'its TAP is down: no frame passes', {
+        fix: `ip link set ${quote(facts.name)} up`,
+      }),
+    ]
+  }
+  const offloads = facts.tun?.vnetHeader ? 'with offloads' : 'without offloads'
+  return [ok('NETDEV_READY', about, `mtu ${facts.mtu}, ${offloads}, which the other side must have as well`)]
+}
+
+/** Enough for 10 s at 5000 frames a second: crates/handover/src/plan.rs, QUEUE_LENGTH. */
+const ENOUGH_FRAMES = 50_000
+
+function checkQueueLength({ process, netdevs, plan }: RehearsalFacts): Finding[] {
+  const short = netdevs.filter(({ facts }) => facts !== undefined && facts.txQueueLength < ENOUGH_FRAMES)
+  if (short.length === 0) return []
+  if (process.capabilities.has('net_admin')) {
+    return [ok('QUEUE_LENGTH', PRIVILEGES, "the TAPs' queues can be made longer for the handover")]
+  }
+  const consequence =
+    plan.side === 'source'
+      ? 'what finds no room is lost if the migration is cancelled'
+      : 'what finds no room before the VM runs is lost'
+  return short.map(({ netdev, facts }) =>
+    warning(
+      'QUEUE_LENGTH_LIMITED',
+      `netdev ${netdev.title}`,
+      `without CAP_NET_ADMIN its TAP's queue stays at ${facts?.txQueueLength} frames: ${consequence}`,
+      { fix: `ip link set ${quote(netdev.interface)} txqueuelen ${ENOUGH_FRAMES}` },
+    ),
+  )
+}
+
+function checkHeldTap({ plan, vmProcess }: RehearsalFacts): Finding[] {
+  if (plan.side !== 'source') return []
+  if (vmProcess.descriptors) return [ok('TAP_HELD', PRIVILEGES, 'the TAP can be held when the VM quits')]
+  return [
+    warning(
+      'TAP_NOT_HELD',
+      PRIVILEGES,
+      "the VM's descriptors cannot be taken: frames that reach this host after the VM has quit are lost",
+      { note: "it takes CAP_SYS_PTRACE, or the VM's own user" },
+    ),
+  ]
+}
+
+/** Which way to the cut there would be, and why not a better one. */
+function checkCut({ plan, netdevs, vmProcess }: RehearsalFacts): Finding[] {
+  if (plan.side !== 'source') return []
+  return netdevs.map(({ netdev, queue }) => {
+    const about = `cut of ${netdev.title}`
+    const why = whyNotExact(queue, vmProcess)
+    if (why === undefined) {
+      return ok('CUT_EXACT', about, "exact: the guest's receive queue can be read while the VM stops")
+    }
+    return warning(
+      'CUT_INEXACT',
+      about,
+      `${why}: the TAP's own counter has to do, and up to 2 frames may come twice`,
+      vmProcess.readable
+        ? {}
+        : { note: "reading the VM's memory takes CAP_SYS_PTRACE, or the VM's own user" },
+    )
+  })
+}
+
+function whyNotExact(
+  queue: NetdevFacts['queue'],
+  { pid, readable }: RehearsalFacts['vmProcess'],
+): string | undefined {
+  if (queue !== undefined && 'whyNoRing' in queue) return queue.whyNoRing
+  if (pid === undefined) return "the VM's process cannot be told"
+  return readable ? undefined : "the VM's memory may not be read"
+}
+
+function checkGate({ plan, gateProblem }: RehearsalFacts): Finding[] {
+  if (plan.side === 'source') return []
+  if (gateProblem === undefined)
+    return [ok('GATE', PRIVILEGES, 'a gate can keep from the VM what is flooded here')]
+  const { message, hint } = gateProblem
+  return [
+    warning(
+      'GATE_DENIED',
+      PRIVILEGES,
+      `no gate: broadcasts may reach the guest twice; ${message}`,
+      noteOf(hint),
+    ),
+  ]
+}
+
+function checkWay({ plan, way }: RehearsalFacts): Finding[] {
+  const { address } = plan
+  const place = formatStreamAddress(address)
+  const about = plan.side === 'source' ? `--to ${place}` : `--from ${place}`
+  const open = address.kind === 'tcp' && !isLoopback(address.host)
+  const plain = open
+    ? [info('INSECURE', about, 'frames travel between the hosts without encryption or a password')]
+    : []
+  switch (way.state) {
+    case 'reached':
+      return [...plain, ok('WAY', about, `somebody listens there${distance(way)}`)]
+    case 'refused':
+      return [
+        ...plain,
+        warning('WAY_REFUSED', about, `nobody listens there yet (${way.why})`, {
+          note: 'start tapferry handover dest there; the source waits for it',
+        }),
+      ]
+    case 'silent':
+      return [
+        ...plain,
+        error('WAY_SILENT', ExitStatus.Failed, about, 'no answer: a firewall, or no such host', {
+          note: 'let TCP connections to that port through',
+        }),
+      ]
+    case 'taken':
+      return [
+        error('STREAM_IN_USE', ExitStatus.Failed, about, 'another process listens there', {
+          note: 'take another address, or end that process',
+        }),
+      ]
+    case 'foreign':
+      return [
+        error('STREAM_INVALID', ExitStatus.Failed, about, 'that is no address of this host to listen at', {
+          note: '`ip address` shows those there are',
+        }),
+      ]
+    default:
+      return [...plain, ok('WAY', about, 'it can be listened at')]
+  }
+}
+
+function distance({ milliseconds }: Way): string {
+  return milliseconds === undefined ? '' : `, and answers within ${formatDuration(milliseconds)}`
+}
+
+function checkHold({ plan, netdevs, memoryAvailable }: RehearsalFacts): Finding[] {
+  const wanted = plan.maxHoldBytes * Math.max(netdevs.length, 1)
+  const about = `--max-hold ${formatBytes(plan.maxHoldBytes)}`
+  const [need, there] = [formatBytes(wanted), formatBytes(memoryAvailable)]
+  if (wanted <= memoryAvailable) return [ok('HOLD', about, `${need} at most, of ${there} available`)]
+  return [
+    warning('HOLD_BEYOND_MEMORY', about, `${need} may be needed, and ${there} are available`, {
+      note: 'give a smaller --max-hold, or make room',
+    }),
+  ]
+}
+
+function noteOf(hint: string | undefined): Details {
+  return hint === undefined ? {} : { note: hint }
+}

@@ -1,0 +1,182 @@
+/**
+ * What a handover that was killed leaves on the host: the raised queue length of a TAP, which harms nobody, and a
+ * record of what it was before. Whoever starts next puts it right, and so does `tapferry handover cleanup`.
+ *
+ *     /run/tapferry/handover-PID-IFINDEX.json     one a netdev, from before the start to after the end
+ *
+ * Everything else of a handover ends with its process.
+ */
+
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { TapferryError } from '../errors.ts'
+import { findNetns, ownNetnsId } from '../host/namespaces.ts'
+import { startTimeOf } from '../host/processes.ts'
+import { loadBinding } from '../native.ts'
+import type { Printer } from '../output/printer.ts'
+
+/** What the core raises it to: crates/handover/src/plan.rs, QUEUE_LENGTH. */
+export const RAISED_QUEUE_LENGTH = 50_000
+
+export interface LeftoverRecord {
+  readonly version: 1
+  /** The process that raised it, told apart from a later one of that number. */
+  readonly pid: number
+  readonly startTime: string
+  readonly interface: string
+  readonly ifindex: number
+  /** `net:[...]` */
+  readonly namespace: string
+  /** Frames, as it was before. */
+  readonly queueLength: number
+}
+
+/** What was found, and what became of it. */
+export interface Leftover {
+  readonly record: LeftoverRecord
+  /** `none`: the interface is gone, or has another queue length than ours. */
+  readonly action: 'restored' | 'none' | 'failed'
+  readonly problem?: TapferryError
+}
+
+/** Where records are kept, the better place first. */
+export function recordDirectories(env: NodeJS.ProcessEnv = process.env): string[] {
+  const own = env['XDG_RUNTIME_DIR']
+  return ['/run/tapferry', ...(own ? [join(own, 'tapferry')] : [])]
+}
+
+/** Records of this process. */
+export class Records {
+  readonly #directories: readonly string[]
+  readonly #files: string[] = []
+
+  constructor(directories: readonly string[] = recordDirectories()) {
+    this.#directories = directories
+  }
+
+  /**
+   * Remembers the queue length of an interface. Answers whether there was a place to write that to; an interface that
+   * is not there has nothing to remember.
+   */
+  async write(name: string, netns: string | undefined): Promise<boolean> {
+    const { interfaces, namespace } = await loadBinding().inspectNetwork(netns)
+    const netdev = interfaces.find(each => each.name === name)
+    if (netdev === undefined) return true
+    const record: LeftoverRecord = {
+      ...{ version: 1, pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' },
+      ...{ interface: name, ifindex: netdev.ifindex, namespace, queueLength: netdev.txQueueLength },
+    }
+    for (const directory of this.#directories) {
+      const file = join(directory, `handover-${process.pid}-${netdev.ifindex}.json`)
+      if (await written(file, directory, record)) {
+        this.#files.push(file)
+        return true
+      }
+    }
+    return false
+  }
+
+  /** Everything is as it was. */
+  async remove(): Promise<void> {
+    await Promise.all(this.#files.splice(0).map(file => rm(file, { force: true }).catch(() => {})))
+  }
+}
+
+/** Whole or not at all. */
+async function written(file: string, directory: string, record: LeftoverRecord): Promise<boolean> {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    await writeFile(`${file}.new`, `${JSON.stringify(record)}\n`, { mode: 0o600 })
+    await rename(`${file}.new`, file)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Looks at the records of processes that are gone, does what can be done, and removes them. */
+export async function putLeftoversRight(
+  directories: readonly string[] = recordDirectories(),
+): Promise<Leftover[]> {
+  const leftovers: Leftover[] = []
+  for (const directory of directories) {
+    for (const name of await readdir(directory).catch(() => [])) {
+      if (!/^handover-\d+-\d+\.json$/.test(name)) continue
+      const file = join(directory, name)
+      if (!(await isTrusted(file))) continue
+      const record = readRecord(await readFile(file, 'utf8').catch(() => ''))
+      if (record === undefined || (await isAlive(record))) continue
+      const leftover = await putRight(record)
+      // What failed can be tried again, with more privileges.
+      if (leftover.action !== 'failed') await rm(file, { force: true })
+      leftovers.push(leftover)
+    }
+  }
+  return leftovers
+}
+
+/** Whatever a record says is done with the rights of whoever reads it: it must be this user's, or root's. */
+async function isTrusted(file: string): Promise<boolean> {
+  const owner = (await stat(file).catch(() => undefined))?.uid
+  return owner === 0 || owner === process.geteuid?.()
+}
+
+/** Undefined for what is no record of ours, or of another version. */
+function readRecord(text: string): LeftoverRecord | undefined {
+  try {
+    const record = JSON.parse(text) as Partial<LeftoverRecord>
+    const { version, pid, startTime, ifindex, namespace, queueLength } = record
+    const numbers = [pid, ifindex, queueLength].every(each => Number.isSafeInteger(each) && Number(each) >= 0)
+    const texts = [startTime, namespace, record.interface].every(each => typeof each === 'string')
+    return version === 1 && numbers && texts ? (record as LeftoverRecord) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+async function isAlive({ pid, startTime }: LeftoverRecord): Promise<boolean> {
+  return (await startTimeOf(pid)) === startTime
+}
+
+async function putRight(record: LeftoverRecord): Promise<Leftover> {
+  try {
+    const netns = await wayInto(record.namespace)
+    if (netns === 'gone') return { record, action: 'none' }
+    const { interfaces } = await loadBinding().inspectNetwork(netns)
+    const netdev = interfaces.find(({ ifindex }) => ifindex === record.ifindex)
+    // Another length is somebody else's doing.
+    if (netdev === undefined || netdev.txQueueLength !== RAISED_QUEUE_LENGTH) {
+      return { record, action: 'none' }
+    }
+    await loadBinding().setQueueLength(record.ifindex, record.queueLength, netns)
+    return { record, action: 'restored' }
+  } catch (error) {
+    return { record, action: 'failed', problem: TapferryError.from(error) }
+  }
+}
+
+/** Undefined: this process is in it. */
+async function wayInto(namespace: string): Promise<string | undefined | 'gone'> {
+  if (namespace === (await ownNetnsId())) return undefined
+  return (await findNetns(namespace))?.path ?? 'gone'
+}
+
+export function tellLeftovers(leftovers: readonly Leftover[], printer: Printer): void {
+  for (const { record, action, problem } of leftovers) {
+    const { interface: netdev, queueLength, pid } = record
+    const whose = `a handover that was killed (process ${pid})`
+    if (problem !== undefined) {
+      const message = `the queue length of ${netdev} is still that of ${whose}: ${problem.message}`
+      printer.warning(message)
+      printer.hint(problem.hint)
+      printer.record('event', { event: 'leftover', netdev, message, code: problem.code })
+      continue
+    }
+    const message =
+      action === 'restored'
+        ? `the queue length of ${netdev} is ${queueLength} again: ${whose} had raised it`
+        : `nothing of ${whose} is left on ${netdev}`
+    printer.notice(message)
+    printer.record('event', { event: 'leftover', netdev, message })
+  }
+}
