@@ -13,7 +13,7 @@ import { formatCount, formatDuration, formatFrames } from './format.ts'
 const CUT_IN_WORDS: Record<CutMethod, string> = {
   used_ring: 'exact, from the used ring',
   used_index: 'from the used index',
-  tx_packets: "from the TAP's counter: up to 2 frames may come twice",
+  tx_packets: "from the TAP's counter: up to 2 frames may be lost",
   timestamp: "from QEMU's time of the stop: up to 4 frames may be lost",
 }
 
