@@ -45,21 +45,21 @@ test('records are kept in /run, else in the user runtime directory', t => {
 test('a record of a process that lives is left alone', async t => {
   const path = await directory(t)
   await leave(path, { pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' })
-  t.deepEqual(await putLeftoversRight([path]), [])
+  t.deepEqual(await putLeftoversRight({ directories: [path] }), [])
   t.is((await readdir(path)).length, 1)
 })
 
 test('one of an earlier process of the same number is put right', async t => {
   const path = await directory(t)
   await leave(path, { pid: process.pid, startTime: '0' })
-  t.is((await putLeftoversRight([path]))[0]?.action, 'none')
+  t.is((await putLeftoversRight({ directories: [path] }))[0]?.action, 'none')
   t.deepEqual(await readdir(path), [])
 })
 
 test('of a network namespace that is gone there is nothing to put right', async t => {
   const path = await directory(t)
   await leave(path, { namespace: 'net:[1]' })
-  t.like((await putLeftoversRight([path]))[0], { action: 'none' })
+  t.like((await putLeftoversRight({ directories: [path] }))[0], { action: 'none' })
   t.deepEqual(await readdir(path), [])
 })
 
@@ -69,7 +69,7 @@ test('what is no record is neither read nor removed', async t => {
   await writeFile(join(path, 'notes.txt'), 'mine')
   await leave(path, { version: 2 as 1, ifindex: 5 })
   await leave(path, { queueLength: -1, ifindex: 6 })
-  t.deepEqual(await putLeftoversRight([path, '/nowhere']), [])
+  t.deepEqual(await putLeftoversRight({ directories: [path, '/nowhere'] }), [])
   t.is((await readdir(path)).length, 4)
 })
 
@@ -95,15 +95,27 @@ async function queueLength(lab: Lab): Promise<number> {
 
 labTest('a queue length that is still ours is set back, wherever the interface is', async (t, lab) => {
   const { path } = await raised(t, lab, RAISED_QUEUE_LENGTH)
-  const [leftover] = await putLeftoversRight([path])
+  const [leftover] = await putLeftoversRight({ directories: [path] })
   t.like(leftover, { action: 'restored', problem: undefined })
   t.is(await queueLength(lab), 1000)
   t.deepEqual(await readdir(path), [])
 })
 
+labTest('while frames are sent it stays, unless it is asked for', async (t, lab) => {
+  const { path } = await raised(t, lab, RAISED_QUEUE_LENGTH)
+  await lab.ask('send-start', { name: 'traffic', netdev: 'tapA', rate: 1000 })
+  t.like((await putLeftoversRight({ directories: [path] }))[0], { action: 'busy' })
+  t.is(await queueLength(lab), RAISED_QUEUE_LENGTH)
+  t.is((await readdir(path)).length, 1)
+  t.like((await putLeftoversRight({ directories: [path], force: true }))[0], { action: 'forced' })
+  t.is(await queueLength(lab), 1000)
+  t.deepEqual(await readdir(path), [])
+  await lab.ask('send-stop', { name: 'traffic' })
+})
+
 labTest('one that somebody has changed since is not ours to change', async (t, lab) => {
   const { path } = await raised(t, lab, 4321)
-  t.like((await putLeftoversRight([path]))[0], { action: 'none' })
+  t.like((await putLeftoversRight({ directories: [path] }))[0], { action: 'none' })
   t.is(await queueLength(lab), 4321)
 })
 

@@ -161,7 +161,7 @@ test('every sample makes a page', async t => {
 test('half a command is told the other half', async t => {
   const half = await run(TAPFERRY, ['handover'])
   t.is(half.status, 2)
-  t.regex(half.stderr, /'handover' needs one more word\n.*handover report/)
+  t.regex(half.stderr, /'handover' is not all of a command\n.*handover report/)
   const wrong = await run(TAPFERRY, ['handover', 'repot'])
   t.is(wrong.status, 2)
   t.regex(wrong.stderr, /unknown command 'handover repot'\n.*did you mean 'tapferry handover report'\?/)

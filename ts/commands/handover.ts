@@ -99,7 +99,7 @@ export class HandoverCleanupCommand extends Command {
   async execute(): Promise<ExitStatus> {
     const printer = printerFor(optionValues(this, cleanupOptions))
     const { putLeftoversRight, tellLeftovers } = await import('../handover/leftovers.ts')
-    const found = await putLeftoversRight()
+    const found = await putLeftoversRight({ force: true })
     tellLeftovers(found, printer)
     if (found.length === 0) printer.notice('nothing is left of a handover on this host')
     return found.some(({ problem }) => problem !== undefined) ? ExitStatus.Failed : ExitStatus.Done

@@ -1,14 +1,18 @@
 /**
- * What a handover that was killed leaves on the host: the raised queue length of a TAP, which harms nobody, and a
- * record of what it was before. Whoever starts next puts it right, and so does `tapferry handover cleanup`.
+ * What a handover that was killed leaves on the destination's host: the raised queue length of a TAP, which harms
+ * nobody, and a record of what it was before. Whoever starts next puts it right, and so does `tapferry handover cleanup`.
  *
  *     /run/tapferry/handover-PID-IFINDEX.json     one a netdev, from before the start to after the end
  *
- * Everything else of a handover ends with its process.
+ * While the kernel changes a queue length it drops what is sent, for some milliseconds. So it is set back in a pause of
+ * the traffic; where there is none, it stays for now, and so does the record. Everything else of a handover ends with
+ * its process.
  */
 
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { HostInterface } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { findNetns, ownNetnsId } from '../host/namespaces.ts'
 import { startTimeOf } from '../host/processes.ts'
@@ -17,6 +21,11 @@ import type { Printer } from '../output/printer.ts'
 
 /** What the core raises it to: crates/handover/src/plan.rs, QUEUE_LENGTH. */
 export const RAISED_QUEUE_LENGTH = 50_000
+
+/** A pause: nothing was sent for so long. */
+const PAUSE_MS = 50
+/** How often one is looked for. */
+const LOOKS = 20
 
 export interface LeftoverRecord {
   readonly version: 1
@@ -34,8 +43,11 @@ export interface LeftoverRecord {
 /** What was found, and what became of it. */
 export interface Leftover {
   readonly record: LeftoverRecord
-  /** `none`: the interface is gone, or has another queue length than ours. */
-  readonly action: 'restored' | 'none' | 'failed'
+  /**
+   * `none`: the interface is gone, or has another queue length than ours; `busy`: there was no pause in its traffic;
+   * `forced`: set back without one.
+   */
+  readonly action: 'restored' | 'forced' | 'none' | 'busy' | 'failed'
   readonly problem?: TapferryError
 }
 
@@ -48,7 +60,8 @@ export function recordDirectories(env: NodeJS.ProcessEnv = process.env): string[
 /** Records of this process. */
 export class Records {
   readonly #directories: readonly string[]
-  readonly #files: string[] = []
+  /** By the name of the interface. */
+  readonly #files = new Map<string, string>()
 
   constructor(directories: readonly string[] = recordDirectories()) {
     this.#directories = directories
@@ -69,16 +82,23 @@ export class Records {
     for (const directory of this.#directories) {
       const file = join(directory, `handover-${process.pid}-${netdev.ifindex}.json`)
       if (await written(file, directory, record)) {
-        this.#files.push(file)
+        this.#files.set(name, file)
         return true
       }
     }
     return false
   }
 
-  /** Everything is as it was. */
+  /** The queue length of an interface stays as it is for now: somebody else will put it right. */
+  leave(name: string): void {
+    this.#files.delete(name)
+  }
+
+  /** Everything is as it was, but for what is left. */
   async remove(): Promise<void> {
-    await Promise.all(this.#files.splice(0).map(file => rm(file, { force: true }).catch(() => {})))
+    const files = [...this.#files.values()]
+    this.#files.clear()
+    await Promise.all(files.map(file => rm(file, { force: true }).catch(() => {})))
   }
 }
 
@@ -94,10 +114,17 @@ async function written(file: string, directory: string, record: LeftoverRecord):
   }
 }
 
-/** Looks at the records of processes that are gone, does what can be done, and removes them. */
-export async function putLeftoversRight(
-  directories: readonly string[] = recordDirectories(),
-): Promise<Leftover[]> {
+/**
+ * Looks at the records of processes that are gone, does what can be done, and removes them. `force`: also while frames
+ * are sent, of which some are lost then.
+ */
+export async function putLeftoversRight({
+  directories = recordDirectories(),
+  force = false,
+}: {
+  directories?: readonly string[]
+  force?: boolean
+} = {}): Promise<Leftover[]> {
   const leftovers: Leftover[] = []
   for (const directory of directories) {
     for (const name of await readdir(directory).catch(() => [])) {
@@ -106,9 +133,9 @@ export async function putLeftoversRight(
       if (!(await isTrusted(file))) continue
       const record = readRecord(await readFile(file, 'utf8').catch(() => ''))
       if (record === undefined || (await isAlive(record))) continue
-      const leftover = await putRight(record)
-      // What failed can be tried again, with more privileges.
-      if (leftover.action !== 'failed') await rm(file, { force: true })
+      const leftover = await putRight(record, force)
+      // What failed can be tried again, with more privileges or at another time.
+      if (leftover.action !== 'failed' && leftover.action !== 'busy') await rm(file, { force: true })
       leftovers.push(leftover)
     }
   }
@@ -138,21 +165,44 @@ async function isAlive({ pid, startTime }: LeftoverRecord): Promise<boolean> {
   return (await startTimeOf(pid)) === startTime
 }
 
-async function putRight(record: LeftoverRecord): Promise<Leftover> {
+async function putRight(record: LeftoverRecord, force: boolean): Promise<Leftover> {
   try {
     const netns = await wayInto(record.namespace)
     if (netns === 'gone') return { record, action: 'none' }
-    const { interfaces } = await loadBinding().inspectNetwork(netns)
-    const netdev = interfaces.find(({ ifindex }) => ifindex === record.ifindex)
+    const netdev = await findNetdev(record, netns)
     // Another length is somebody else's doing.
-    if (netdev === undefined || netdev.txQueueLength !== RAISED_QUEUE_LENGTH) {
-      return { record, action: 'none' }
-    }
+    if (netdev?.txQueueLength !== RAISED_QUEUE_LENGTH) return { record, action: 'none' }
+    const pauses = await hasPause(record, netns)
+    if (!pauses && !force) return { record, action: 'busy' }
     await loadBinding().setQueueLength(record.ifindex, record.queueLength, netns)
-    return { record, action: 'restored' }
+    return { record, action: pauses ? 'restored' : 'forced' }
   } catch (error) {
     return { record, action: 'failed', problem: TapferryError.from(error) }
   }
+}
+
+async function findNetdev(
+  { ifindex }: LeftoverRecord,
+  netns: string | undefined,
+): Promise<HostInterface | undefined> {
+  const { interfaces } = await loadBinding().inspectNetwork(netns)
+  return interfaces.find(netdev => netdev.ifindex === ifindex)
+}
+
+/** Waits a while for a pause in what is sent through the interface. */
+async function hasPause(record: LeftoverRecord, netns: string | undefined): Promise<boolean> {
+  const sent = async () => {
+    const netdev = await findNetdev(record, netns)
+    return netdev === undefined ? undefined : netdev.txPackets + netdev.txDropped
+  }
+  let before = await sent()
+  for (let look = 0; look < LOOKS; look += 1) {
+    await sleep(PAUSE_MS)
+    const now = await sent()
+    if (now === before) return true
+    before = now
+  }
+  return false
 }
 
 /** Undefined: this process is in it. */
@@ -172,10 +222,12 @@ export function tellLeftovers(leftovers: readonly Leftover[], printer: Printer):
       printer.record('event', { event: 'leftover', netdev, message, code: problem.code })
       continue
     }
-    const message =
-      action === 'restored'
-        ? `the queue length of ${netdev} is ${queueLength} again: ${whose} had raised it`
-        : `nothing of ${whose} is left on ${netdev}`
+    const message = {
+      restored: `the queue length of ${netdev} is ${queueLength} again: ${whose} had raised it`,
+      forced: `the queue length of ${netdev} is ${queueLength} again: ${whose} had raised it; its traffic did not pause, so some frames may be lost`,
+      busy: `the queue length of ${netdev} is still that of ${whose}: its traffic does not pause, and some frames would be lost; tapferry handover cleanup does it all the same`,
+      none: `nothing of ${whose} is left on ${netdev}`,
+    }[action as Exclude<Leftover['action'], 'failed'>]
     printer.notice(message)
     printer.record('event', { event: 'leftover', netdev, message })
   }

@@ -45,9 +45,15 @@ export async function onStage(
     monitor = await connect(plan, printer)
     const vm = await identify(monitor)
     const netdevs = await findNetdevs(plan, monitor, printer, stopRequested)
-    await writeDown(netdevs, records, printer)
+    // Only where the VM arrives is anything changed that would outlive this process.
+    if (plan.side === 'destination') await writeDown(netdevs, records, printer)
     const chronicle = new Chronicle(printer)
-    await perform({ plan, printer, chronicle, monitor, vm, netdevs })
+    await perform({ plan, printer, chronicle, monitor, vm, netdevs }).finally(() => {
+      const left = chronicle.warnings.filter(({ code }) => code === 'queue_left_long')
+      for (const { id, interface: name } of netdevs) {
+        if (left.some(({ netdev }) => netdev === id)) records.leave(name)
+      }
+    })
     return ExitStatus.Done
   } catch (error) {
     if (isStop(error)) return ExitStatus.Done

@@ -10,7 +10,7 @@ use tapferry_sys::process_memory::ProcessMemory;
 use tapferry_sys::{Captured, clock};
 
 use crate::connection::nanos;
-use crate::cut::{self, Basis, Calibration, Cut, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen};
+use crate::cut::{self, Basis, Calibration, Cut, GiveBack, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen};
 use crate::plan::Process;
 
 /// After this long a capture has handed over all that was sent before: the ring's timer, in jiffies of 10 ms.
@@ -162,7 +162,7 @@ impl Evidence {
         captured: u64,
         counters: impl FnMut() -> Option<TapCounters>,
         is_last_look: bool,
-    ) -> Option<usize> {
+    ) -> Option<GiveBack> {
         if let Some((tap, used)) = self.look(counters) {
             self.since.push(Sample { captured, tx_packets: tap.tx_packets, used });
         }
@@ -185,10 +185,7 @@ impl Evidence {
             before: &self.calibration,
             since: &self.since,
         });
-        match given.basis {
-            Basis::Unsure if !is_last_look => None,
-            _ => usize::try_from(given.frames).ok(),
-        }
+        (given.basis != Basis::Unsure || is_last_look).then_some(given)
     }
 
     fn settle(&mut self, sample: Pending, captured: u64) {

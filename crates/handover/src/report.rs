@@ -111,6 +111,8 @@ pub struct SourceReport {
     pub discarded: u64,
     /// Frames given back to the guest after a cancelled migration.
     pub given_back: u64,
+    /// What told which frames to give back, by its stable name.
+    pub give_back_basis: Option<&'static str>,
     /// How the cut was found, by its stable name.
     pub cut_method: Option<&'static str>,
     /// Why by no better way.

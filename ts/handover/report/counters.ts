@@ -19,6 +19,7 @@ export const SOURCE_COUNTERS: Readonly<Record<CounterOf<SourceNetdev>, string>> 
   held: 'Still waiting for the destination at the end.',
   hold_full: 'Dropped: more were waiting than --max-hold allows.',
   ring_full: 'Dropped: the kernel had no room for what tapferry had not read yet.',
+  unsendable: 'Dropped: no Ethernet frames, captured in part only, or longer than 69632 bytes.',
   no_peer:
     'Dropped: the destination was not there at the end, or was another process that did not know them.',
   discarded: 'Not needed: the migration was cancelled, and the guest has them here.',
@@ -47,6 +48,7 @@ export const LOST: ReadonlySet<string> = new Set([
   'held',
   'hold_full',
   'ring_full',
+  'unsendable',
   'no_peer',
   'parked',
   'refused',

@@ -12,6 +12,7 @@ use tapferry_sys::{Errno, clock};
 use super::state::State;
 use super::worker::Worker;
 use crate::connection::nanos;
+use crate::cut::GiveBack;
 use crate::evidence::TapCounters;
 use crate::report::Outcome;
 use crate::wire::{self, Message};
@@ -218,9 +219,10 @@ impl Worker {
         let frames = (cut.index..).zip(doubtful.frames());
         let look = || counters(links, *ifindex);
         let purged = evidence.purged(cut.index, frames, *captured, look, is_last_look);
-        let Some(purged) = purged else { return };
-        let thrown_away = self.doubtful.frames().take(purged);
+        let Some(GiveBack { frames: purged, basis }) = purged else { return };
+        let thrown_away = self.doubtful.frames().take(usize::try_from(purged).unwrap_or(0));
         self.report.given_back += inject(&mut self.exit, thrown_away, self.mtu);
+        self.report.give_back_basis = Some(basis.name());
         self.give_back_overflow();
         self.end_cancelled();
     }

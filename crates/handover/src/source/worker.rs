@@ -34,6 +34,8 @@ use crate::wire::{self, Hello, Message, Role};
 
 /// Between two samples while the VM migrates, and between two looks at anything while frames are on their way.
 const TICK: Duration = Duration::from_millis(5);
+/// Between two looks at the queue of a guest that runs on.
+const HASTY_TICK: Duration = Duration::from_micros(200);
 /// Between two looks while nothing happens.
 const IDLE_TICK: Duration = Duration::from_millis(500);
 /// How long the network may take at least to learn where the VM is now.
@@ -169,7 +171,12 @@ impl Worker {
     }
 
     fn wait(&self) {
-        let tick = if self.state == State::Armed { IDLE_TICK } else { TICK };
+        let tick = match self.state {
+            State::Armed => IDLE_TICK,
+            // Its queue holds what the guest was given first for a few milliseconds only.
+            State::GiveBack { .. } => HASTY_TICK,
+            _ => TICK,
+        };
         let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
         if let Some((connection, has_backlog)) = self.link.descriptor() {
             let flags = if has_backlog { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
