@@ -10,7 +10,9 @@ use tapferry_sys::process_memory::ProcessMemory;
 use tapferry_sys::{Captured, clock};
 
 use crate::connection::nanos;
-use crate::cut::{self, Basis, Calibration, Cut, GiveBack, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen};
+use crate::cut::{
+    self, Basis, Calibration, Cut, GiveBack, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen,
+};
 use crate::plan::Process;
 
 /// After this long a capture has handed over all that was sent before: the ring's timer, in jiffies of 10 ms.

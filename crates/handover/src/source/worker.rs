@@ -30,7 +30,7 @@ use crate::event::{Event, EventKind, Observer};
 use crate::evidence::{CAPTURE_LAG, Evidence};
 use crate::plan::{Process, SourcePlan};
 use crate::report::{Entered, Outcome, SourceReport};
-use crate::wire::{self, Hello, Message, Role};
+use crate::wire::{self, Hello, Message, Method, Role};
 
 /// Between two samples while the VM migrates, and between two looks at anything while frames are on their way.
 const TICK: Duration = Duration::from_millis(5);
@@ -44,6 +44,8 @@ const LEARNING: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(500);
 /// The network has learned after this, or never will.
 const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+/// How long the destination may be gone, once its VM runs: as long as it waits for the source itself.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
 /// How long the destination may take to confirm the end.
 const CONFIRMATION: Duration = Duration::from_secs(5);
 /// How long after the end of the VM's process its TAP is held at most: nobody else can have it.
@@ -89,6 +91,8 @@ pub(super) struct Worker {
     pub(super) unicast_at: u64,
     /// Since when the VM's process is gone (CLOCK_MONOTONIC).
     gone_at: Option<u64>,
+    /// When the destination was there last (CLOCK_MONOTONIC).
+    present_at: u64,
 
     pub(super) state: State,
     pub(super) report: SourceReport,
@@ -145,6 +149,7 @@ impl Worker {
             stopped: None,
             unicast_at: 0,
             gone_at: None,
+            present_at: 0,
             state: State::Armed,
             report: SourceReport::default(),
             announced_ready: false,
@@ -221,6 +226,9 @@ impl Worker {
             self.send_frames();
         }
         self.flush_link(now)?;
+        if self.link.up().is_some() {
+            self.present_at = now;
+        }
         if self.gone_at.is_some_and(|since| now.saturating_sub(since) > nanos(LONGEST_HOLD)) {
             self.tap.clear();
         }
@@ -234,6 +242,11 @@ impl Worker {
             State::Forward { since } if now.saturating_sub(since) > nanos(self.plan.resume_timeout) => {
                 let patience = self.plan.resume_timeout.as_secs();
                 self.fail(&format!("the VM did not run at the destination within {patience} s"));
+            }
+            State::Drain { told: None, .. }
+                if now.saturating_sub(self.present_at) > nanos(LONGEST_ABSENCE) =>
+            {
+                self.fail("the destination was lost before it had everything");
             }
             State::Drain { since, told: None } if self.is_quiet(since, now) => self.tell_end(since, now),
             State::Drain { told: Some(told), .. } => {
@@ -266,10 +279,11 @@ impl Worker {
         match process.pid.map(|pid| HeldTap::of_process(pid, name, namespace)) {
             Some(Ok(held)) => self.tap = held,
             Some(Err(error)) => {
-                let message = format!("the TAP cannot be held: {error}; frames after the VM's end are lost");
+                let message =
+                    format!("the TAP cannot be held: {error}; frames after the end of QEMU are lost");
                 self.warn("tap_not_held", &message);
             }
-            None => self.warn("tap_not_held", "the VM's process is not known: frames after its end are lost"),
+            None => self.warn("tap_not_held", "QEMU's process is not known: frames after its end are lost"),
         }
         self.report.tap_held = !self.tap.is_empty();
     }
@@ -295,6 +309,7 @@ impl Worker {
         self.kept.cut(cut.index);
         self.count_from_cut();
         self.remember_doubtful();
+        self.warn_of_cut(cut.method, reason.as_deref());
         self.report.cut_method = Some(cut.method.name());
         self.report.cut_reason = reason;
         self.report.cut_after_ns = Some(clock::realtime_ns().saturating_sub(at));
@@ -302,6 +317,17 @@ impl Worker {
         self.cut = Some(cut);
         self.enter(State::Forward { since: now }, message);
         self.tell_cut();
+    }
+
+    /// Says what a cut that is not exact may cost, as measured.
+    fn warn_of_cut(&mut self, method: Method, why: Option<&str>) {
+        let cost = match method {
+            Method::UsedRing | Method::UsedIndex => return,
+            Method::TxPackets => "the guest may lack up to 2 frames from just before the stop",
+            Method::Timestamp => "the guest may lack up to 4 frames from just before the stop",
+        };
+        let why = why.unwrap_or("the guest's receive queue is not known");
+        self.warn("cut_inexact", &format!("the cut is not exact, because {why}: {cost}"));
     }
 
     /// The VM runs on here.
