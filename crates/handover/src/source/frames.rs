@@ -12,7 +12,6 @@ use tapferry_sys::{Errno, clock};
 use super::state::State;
 use super::worker::Worker;
 use crate::connection::nanos;
-use crate::cut::GiveBack;
 use crate::evidence::TapCounters;
 use crate::report::Outcome;
 use crate::wire::{self, Message};
@@ -210,19 +209,34 @@ impl Worker {
         }
     }
 
-    /// Looks what the guest, which runs on, was given first, and gives back what it never got.
+    /// Looks whether the guest runs on here after all, and what it was given first: the news may come when its queue
+    /// has forgotten that.
+    pub(super) fn watch_guest(&mut self) {
+        let (Some(evidence), Some(cut)) = (&self.evidence, &self.cut) else { return };
+        if self.thrown_away.is_none() && evidence.runs_on() {
+            let frames = (cut.index..).zip(self.doubtful.frames());
+            self.thrown_away = evidence.thrown_away(cut.index, frames);
+        }
+    }
+
+    /// Gives back to the guest, which runs on, what it never got.
     pub(super) fn give_back(&mut self, is_last_look: bool) {
+        self.watch_guest();
         let Self { evidence: Some(evidence), cut: Some(cut), doubtful, links, ifindex, captured, .. } = self
         else {
             return self.end_cancelled();
         };
-        let frames = (cut.index..).zip(doubtful.frames());
-        let look = || counters(links, *ifindex);
-        let purged = evidence.purged(cut.index, frames, *captured, look, is_last_look);
-        let Some(GiveBack { frames: purged, basis }) = purged else { return };
-        let thrown_away = self.doubtful.frames().take(usize::try_from(purged).unwrap_or(0));
-        self.report.given_back += inject(&mut self.exit, thrown_away, self.mtu);
-        self.report.give_back_basis = Some(basis.name());
+        let thrown_away = match self.thrown_away {
+            Some(thrown_away) => thrown_away,
+            None if is_last_look => {
+                evidence.thrown_away_at_most(cut.index, (cut.index..).zip(doubtful.frames()))
+            }
+            None => return evidence.sample_resumed(*captured, || counters(links, *ifindex)),
+        };
+        let count = usize::try_from(thrown_away.frames).unwrap_or(0);
+        let given_back = inject(&mut self.exit, self.doubtful.frames().take(count), self.mtu);
+        self.report.given_back += given_back;
+        self.report.give_back_basis = Some(thrown_away.basis.name());
         self.give_back_overflow();
         self.end_cancelled();
     }

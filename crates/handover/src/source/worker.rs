@@ -24,7 +24,7 @@ use super::kept::Kept;
 use super::link::Link;
 use super::state::State;
 use crate::connection::{Loss, nanos};
-use crate::cut::Cut;
+use crate::cut::{Cut, GiveBack};
 use crate::error::HandoverError;
 use crate::event::{Event, EventKind, Observer};
 use crate::evidence::{CAPTURE_LAG, Evidence};
@@ -34,8 +34,8 @@ use crate::wire::{self, Hello, Message, Method, Role};
 
 /// Between two samples while the VM migrates, and between two looks at anything while frames are on their way.
 const TICK: Duration = Duration::from_millis(5);
-/// Between two looks at the queue of a guest that runs on.
-const HASTY_TICK: Duration = Duration::from_micros(200);
+/// Between two looks at the queue of a guest that may run on.
+const HASTY_TICK: Duration = Duration::from_millis(1);
 /// Between two looks while nothing happens.
 const IDLE_TICK: Duration = Duration::from_millis(500);
 /// How long the network may take at least to learn where the VM is now.
@@ -76,6 +76,8 @@ pub(super) struct Worker {
     pub(super) kept: Kept,
     /// Copies of the first frames behind the cut.
     pub(super) doubtful: FrameQueue,
+    /// Which of these its process has thrown away, as soon as that is seen.
+    pub(super) thrown_away: Option<GiveBack>,
     /// Frames taken from the capture.
     pub(super) captured: u64,
     pub(super) link: Link,
@@ -140,6 +142,7 @@ impl Worker {
             capture: None,
             kept: Kept::new(plan.max_hold),
             doubtful: FrameQueue::new(DOUBTFUL_BYTES, DOUBTFUL),
+            thrown_away: None,
             captured: 0,
             link,
             evidence: None,
@@ -178,8 +181,8 @@ impl Worker {
     fn wait(&self) {
         let tick = match self.state {
             State::Armed => IDLE_TICK,
-            // Its queue holds what the guest was given first for a few milliseconds only.
-            State::GiveBack { .. } => HASTY_TICK,
+            // If the guest runs on here, its queue holds what it was given first for a few milliseconds only.
+            State::Forward { .. } | State::GiveBack { .. } => HASTY_TICK,
             _ => TICK,
         };
         let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
@@ -220,6 +223,9 @@ impl Worker {
         if self.state == State::Calibrate && now.saturating_sub(self.sampled_at) >= nanos(TICK) {
             self.sampled_at = now;
             self.sample();
+        }
+        if matches!(self.state, State::Forward { .. }) {
+            self.watch_guest();
         }
         self.advance(now);
         if self.state.forwards() {
