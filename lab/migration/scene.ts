@@ -59,6 +59,8 @@ export class Scene {
   readonly #network: Network
   readonly #machines: Machines
   readonly #directory: string
+  /** Of each host, when there was no tapferry yet. */
+  readonly #before: readonly Traces[]
   readonly #cleanup: Cleanup
   #here: Host
   #there: Host
@@ -73,13 +75,22 @@ export class Scene {
     const network = await build({ queues, nics, migrationMbit: megabits(downtimeMs) }, cleanup)
     const machines = new Machines(directory, image, machine, cleanup)
     const guest = await machines.boot(network.hosts[0])
-    return new Scene(network, machines, guest, directory, cleanup)
+    const before = await Promise.all(network.hosts.map(tracesOn))
+    return new Scene(network, machines, guest, directory, before, cleanup)
   }
 
-  private constructor(network: Network, machines: Machines, guest: Vm, directory: string, cleanup: Cleanup) {
+  private constructor(
+    network: Network,
+    machines: Machines,
+    guest: Vm,
+    directory: string,
+    before: readonly Traces[],
+    cleanup: Cleanup,
+  ) {
     this.#network = network
     this.#machines = machines
     this.#directory = directory
+    this.#before = before
     this.#cleanup = cleanup
     const [here, there] = network.hosts
     this.#here = here
@@ -93,13 +104,12 @@ export class Scene {
     this.#number += 1
     const [here, there] = [this.#here, this.#there]
     const waiting = await this.#machines.incoming(there)
-    const before = await this.#traces()
     const { vm, outlived, ...measured } = await this.#measure(waiting, variant, ferries, kill)
-    const left = leftOn(this.#network.hosts, before, await this.#traces())
+    const left = await this.#left()
     const victim = kill?.side === 'source' ? here : there
     const afterCleanup = async () => {
       await run(...victim.lab.inside(TAPFERRY, 'handover', 'cleanup'))
-      return leftOn(this.#network.hosts, before, await this.#traces())
+      return this.#left()
     }
     const killed = outlived && { killed: { ...outlived, leftForGood: await afterCleanup() } }
     await (vm === waiting ? this.#guest : waiting).kill()
@@ -151,8 +161,14 @@ export class Scene {
     }
   }
 
-  #traces(): Promise<Traces[]> {
-    return Promise.all(this.#network.hosts.map(tracesOn))
+  async #left(): Promise<string[]> {
+    const traces = await Promise.all(
+      this.#network.hosts.map(async (host, index) => {
+        const [before, after] = [this.#before[index], await tracesOn(host)]
+        return before ? added(before, after).map(trace => `${trace} on ${host.name}`) : []
+      }),
+    )
+    return traces.flat()
   }
 }
 
@@ -180,11 +196,4 @@ function outlive(
         .split('\n')
         .findLast(line => line.startsWith('tapferry: ')) ?? '',
   }
-}
-
-function leftOn(hosts: readonly Host[], before: readonly Traces[], after: readonly Traces[]): string[] {
-  return hosts.flatMap(({ name }, index) => {
-    const [earlier, later] = [before[index], after[index]]
-    return earlier && later ? added(earlier, later).map(trace => `${trace} on ${name}`) : []
-  })
 }

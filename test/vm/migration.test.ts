@@ -63,7 +63,6 @@ for (const way of ['there', 'back']) {
 
 migrationTest('broadcasts, which the network brings to both hosts, come once', 'broadcast', (t, row) => {
   arrived(t, row.unicast)
-  inOrder(t, row.unicast)
   if (row.broadcast === undefined) throw new Error('there were no broadcasts')
   arrived(t, row.broadcast)
   handedOver(t, row)
@@ -73,7 +72,7 @@ migrationTest('a guest whose migration is cancelled has lost nothing', 'cancel',
   arrived(t, row.unicast)
   const source = reported<SourceNetdev>(t, row.source, 'cancelled')
   const destination = reported<DestinationNetdev>(t, row.destination, 'cancelled')
-  t.is(destination.injected, 0)
+  t.is(destination.resumed_ns, null, 'what was injected there, no guest has seen')
   t.is(source.cut_method, 'used_ring')
 })
 

@@ -271,6 +271,18 @@ impl Worker {
         now.saturating_sub(self.tap_seen.1) > nanos(PAUSE) && self.tap_backlog() == 0
     }
 
+    /// Whether there is a pause now, or very soon.
+    fn comes_to_a_pause(&mut self) -> bool {
+        let deadline = clock::monotonic_ns() + 3 * nanos(PAUSE);
+        loop {
+            let now = clock::monotonic_ns();
+            if self.is_pause(now) || now > deadline {
+                return self.is_pause(now);
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
     fn close_gate(&mut self) {
         match EgressGate::close(self.ifindex, self.plan.mark, GATE_LIFE) {
             Ok(gate) => self.gate = Some(gate),
@@ -565,7 +577,7 @@ impl Worker {
     /// Makes the TAP's queue as long as it was; not while frames come for a VM that runs, because some would be lost.
     fn restore_queue_length(&mut self) {
         let Some(before) = self.queue_length.take() else { return };
-        let is_busy = self.resumed_at.is_some() && !self.is_pause(clock::monotonic_ns());
+        let is_busy = self.resumed_at.is_some() && !self.comes_to_a_pause();
         let result = if is_busy { Ok(()) } else { queue_length::set(self.ifindex, before) };
         let message = match result {
             Ok(()) if is_busy => format!(

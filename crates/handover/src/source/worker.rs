@@ -44,6 +44,8 @@ const LEARNING: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(500);
 /// The network has learned after this, or never will.
 const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+/// Between two beginnings of dialling while the VM migrates.
+const CALL_EVERY: Duration = Duration::from_millis(500);
 /// How long the destination may be gone, once its VM runs: as long as it waits for the source itself.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
 /// How long the destination may take to confirm the end.
@@ -93,8 +95,12 @@ pub(super) struct Worker {
     pub(super) unicast_at: u64,
     /// Since when the VM's process is gone (CLOCK_MONOTONIC).
     gone_at: Option<u64>,
+    /// Since when the VM's state is at the destination (CLOCK_MONOTONIC).
+    completed_at: Option<u64>,
     /// When the destination was there last (CLOCK_MONOTONIC).
     present_at: u64,
+    /// When it was last called anew (CLOCK_MONOTONIC).
+    called_at: u64,
 
     pub(super) state: State,
     pub(super) report: SourceReport,
@@ -152,7 +158,9 @@ impl Worker {
             stopped: None,
             unicast_at: 0,
             gone_at: None,
+            completed_at: None,
             present_at: 0,
+            called_at: 0,
             state: State::Armed,
             report: SourceReport::default(),
             announced_ready: false,
@@ -204,7 +212,7 @@ impl Worker {
                 Command::Calibrate(process) => self.calibrate(process),
                 Command::Stopped(at) => self.stop_at(at),
                 Command::Resumed => self.cancel(),
-                Command::Completed => {}
+                Command::Completed => self.completed_at = Some(clock::monotonic_ns()),
                 Command::Gone => self.lose_vm(),
                 Command::Report(reply) => {
                     self.update_report();
@@ -234,6 +242,10 @@ impl Worker {
         self.flush_link(now)?;
         if self.link.up().is_some() {
             self.present_at = now;
+        } else if self.state != State::Armed && now.saturating_sub(self.called_at) > nanos(CALL_EVERY) {
+            // Now every moment counts, and whoever dials in vain does so ever more seldom.
+            self.called_at = now;
+            self.link.call_anew()?;
         }
         if self.gone_at.is_some_and(|since| now.saturating_sub(since) > nanos(LONGEST_HOLD)) {
             self.tap.clear();
@@ -244,15 +256,17 @@ impl Worker {
     /// Moves on where time, and nothing else, has to pass.
     fn advance(&mut self, now: u64) {
         match self.state {
+            State::Forward { .. } | State::Drain { told: None, .. } if self.is_deserted(now) => {
+                self.fail("the destination was lost before it had everything");
+            }
             State::Stopping { until } if now >= until || self.capture_is_past_stop() => self.make_cut(now),
             State::Forward { since } if now.saturating_sub(since) > nanos(self.plan.resume_timeout) => {
                 let patience = self.plan.resume_timeout.as_secs();
-                self.fail(&format!("the VM did not run at the destination within {patience} s"));
-            }
-            State::Drain { told: None, .. }
-                if now.saturating_sub(self.present_at) > nanos(LONGEST_ABSENCE) =>
-            {
-                self.fail("the destination was lost before it had everything");
+                let what = match self.link.up() {
+                    Some(_) => "the VM did not run at the destination",
+                    None => "the destination did not say that the VM runs there",
+                };
+                self.fail(&format!("{what} within {patience} s"));
             }
             State::Drain { since, told: None } if self.is_quiet(since, now) => self.tell_end(since, now),
             State::Drain { told: Some(told), .. } => {
@@ -370,6 +384,15 @@ impl Worker {
             let since = clock::monotonic_ns();
             self.enter(State::Drain { since, told: None }, "the VM runs at the destination");
         }
+    }
+
+    /// Whether the destination has been gone for so long that it will not come again.
+    fn is_deserted(&self, now: u64) -> bool {
+        let since = match self.state {
+            State::Drain { since, .. } => Some(since),
+            _ => self.completed_at,
+        };
+        since.is_some_and(|since| now.saturating_sub(since.max(self.present_at)) > nanos(LONGEST_ABSENCE))
     }
 
     fn is_quiet(&self, since: u64, now: u64) -> bool {
