@@ -271,12 +271,25 @@ impl Worker {
         now.saturating_sub(self.tap_seen.1) > nanos(PAUSE) && self.tap_backlog() == 0
     }
 
+    /// Whether there is a pause now, or very soon.
+    fn comes_to_a_pause(&mut self) -> bool {
+        let deadline = clock::monotonic_ns() + 3 * nanos(PAUSE);
+        loop {
+            let now = clock::monotonic_ns();
+            if self.is_pause(now) || now > deadline {
+                return self.is_pause(now);
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
     fn close_gate(&mut self) {
         match EgressGate::close(self.ifindex, self.plan.mark, GATE_LIFE) {
             Ok(gate) => self.gate = Some(gate),
             Err(error) => {
                 let message = format!(
-                    "{error}; what the network delivers before the VM runs waits for it, and may come twice"
+                    "there is no gate: {error}; broadcasts that come before the VM runs may reach it twice, as \
+                     they do without a handover"
                 );
                 self.warn("no_gate", &message);
                 // Then at least what comes from now on is known.
@@ -306,7 +319,10 @@ impl Worker {
                 self.queue_room = QUEUE_LENGTH.into();
             }
             Err(error) => {
-                let message = format!("{error}; the TAP keeps {before} frames until the VM runs");
+                let message = format!(
+                    "{error}: it holds {before} frames until the VM runs; what exceeds that comes to the VM late, \
+                     and is lost where it did not come through the source"
+                );
                 self.warn("queue_not_raised", &message);
             }
         }
@@ -561,7 +577,7 @@ impl Worker {
     /// Makes the TAP's queue as long as it was; not while frames come for a VM that runs, because some would be lost.
     fn restore_queue_length(&mut self) {
         let Some(before) = self.queue_length.take() else { return };
-        let is_busy = self.resumed_at.is_some() && !self.is_pause(clock::monotonic_ns());
+        let is_busy = self.resumed_at.is_some() && !self.comes_to_a_pause();
         let result = if is_busy { Ok(()) } else { queue_length::set(self.ifindex, before) };
         let message = match result {
             Ok(()) if is_busy => format!(

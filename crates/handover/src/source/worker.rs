@@ -30,7 +30,7 @@ use crate::event::{Event, EventKind, Observer};
 use crate::evidence::{CAPTURE_LAG, Evidence};
 use crate::plan::{Process, SourcePlan};
 use crate::report::{Entered, Outcome, SourceReport};
-use crate::wire::{self, Hello, Message, Role};
+use crate::wire::{self, Hello, Message, Method, Role};
 
 /// Between two samples while the VM migrates, and between two looks at anything while frames are on their way.
 const TICK: Duration = Duration::from_millis(5);
@@ -44,6 +44,10 @@ const LEARNING: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(500);
 /// The network has learned after this, or never will.
 const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+/// Between two beginnings of dialling while the VM migrates.
+const CALL_EVERY: Duration = Duration::from_millis(500);
+/// How long the destination may be gone, once its VM runs: as long as it waits for the source itself.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
 /// How long the destination may take to confirm the end.
 const CONFIRMATION: Duration = Duration::from_secs(5);
 /// How long after the end of the VM's process its TAP is held at most: nobody else can have it.
@@ -91,6 +95,12 @@ pub(super) struct Worker {
     pub(super) unicast_at: u64,
     /// Since when the VM's process is gone (CLOCK_MONOTONIC).
     gone_at: Option<u64>,
+    /// Since when the VM's state is at the destination (CLOCK_MONOTONIC).
+    completed_at: Option<u64>,
+    /// When the destination was there last (CLOCK_MONOTONIC).
+    present_at: u64,
+    /// When it was last called anew (CLOCK_MONOTONIC).
+    called_at: u64,
 
     pub(super) state: State,
     pub(super) report: SourceReport,
@@ -148,6 +158,9 @@ impl Worker {
             stopped: None,
             unicast_at: 0,
             gone_at: None,
+            completed_at: None,
+            present_at: 0,
+            called_at: 0,
             state: State::Armed,
             report: SourceReport::default(),
             announced_ready: false,
@@ -199,7 +212,7 @@ impl Worker {
                 Command::Calibrate(process) => self.calibrate(process),
                 Command::Stopped(at) => self.stop_at(at),
                 Command::Resumed => self.cancel(),
-                Command::Completed => {}
+                Command::Completed => self.completed_at = Some(clock::monotonic_ns()),
                 Command::Gone => self.lose_vm(),
                 Command::Report(reply) => {
                     self.update_report();
@@ -227,6 +240,13 @@ impl Worker {
             self.send_frames();
         }
         self.flush_link(now)?;
+        if self.link.up().is_some() {
+            self.present_at = now;
+        } else if self.state != State::Armed && now.saturating_sub(self.called_at) > nanos(CALL_EVERY) {
+            // Now every moment counts, and whoever dials in vain does so ever more seldom.
+            self.called_at = now;
+            self.link.call_anew()?;
+        }
         if self.gone_at.is_some_and(|since| now.saturating_sub(since) > nanos(LONGEST_HOLD)) {
             self.tap.clear();
         }
@@ -236,10 +256,17 @@ impl Worker {
     /// Moves on where time, and nothing else, has to pass.
     fn advance(&mut self, now: u64) {
         match self.state {
+            State::Forward { .. } | State::Drain { told: None, .. } if self.is_deserted(now) => {
+                self.fail("the destination was lost before it had everything");
+            }
             State::Stopping { until } if now >= until || self.capture_is_past_stop() => self.make_cut(now),
             State::Forward { since } if now.saturating_sub(since) > nanos(self.plan.resume_timeout) => {
                 let patience = self.plan.resume_timeout.as_secs();
-                self.fail(&format!("the VM did not run at the destination within {patience} s"));
+                let what = match self.link.up() {
+                    Some(_) => "the VM did not run at the destination",
+                    None => "the destination did not say that the VM runs there",
+                };
+                self.fail(&format!("{what} within {patience} s"));
             }
             State::Drain { since, told: None } if self.is_quiet(since, now) => self.tell_end(since, now),
             State::Drain { told: Some(told), .. } => {
@@ -272,10 +299,11 @@ impl Worker {
         match process.pid.map(|pid| HeldTap::of_process(pid, name, namespace)) {
             Some(Ok(held)) => self.tap = held,
             Some(Err(error)) => {
-                let message = format!("the TAP cannot be held: {error}; frames after the VM's end are lost");
+                let message =
+                    format!("the TAP cannot be held: {error}; frames after the end of QEMU are lost");
                 self.warn("tap_not_held", &message);
             }
-            None => self.warn("tap_not_held", "the VM's process is not known: frames after its end are lost"),
+            None => self.warn("tap_not_held", "QEMU's process is not known: frames after its end are lost"),
         }
         self.report.tap_held = !self.tap.is_empty();
     }
@@ -301,6 +329,7 @@ impl Worker {
         self.kept.cut(cut.index);
         self.count_from_cut();
         self.remember_doubtful();
+        self.warn_of_cut(cut.method, reason.as_deref());
         self.report.cut_method = Some(cut.method.name());
         self.report.cut_reason = reason;
         self.report.cut_after_ns = Some(clock::realtime_ns().saturating_sub(at));
@@ -308,6 +337,17 @@ impl Worker {
         self.cut = Some(cut);
         self.enter(State::Forward { since: now }, message);
         self.tell_cut();
+    }
+
+    /// Says what a cut that is not exact may cost, as measured.
+    fn warn_of_cut(&mut self, method: Method, why: Option<&str>) {
+        let cost = match method {
+            Method::UsedRing | Method::UsedIndex => return,
+            Method::TxPackets => "the guest may lack up to 2 frames from just before the stop",
+            Method::Timestamp => "the guest may lack up to 4 frames from just before the stop",
+        };
+        let why = why.unwrap_or("the guest's receive queue is not known");
+        self.warn("cut_inexact", &format!("the cut is not exact, because {why}: {cost}"));
     }
 
     /// The VM runs on here.
@@ -344,6 +384,15 @@ impl Worker {
             let since = clock::monotonic_ns();
             self.enter(State::Drain { since, told: None }, "the VM runs at the destination");
         }
+    }
+
+    /// Whether the destination has been gone for so long that it will not come again.
+    fn is_deserted(&self, now: u64) -> bool {
+        let since = match self.state {
+            State::Drain { since, .. } => Some(since),
+            _ => self.completed_at,
+        };
+        since.is_some_and(|since| now.saturating_sub(since.max(self.present_at)) > nanos(LONGEST_ABSENCE))
     }
 
     fn is_quiet(&self, since: u64, now: u64) -> bool {
