@@ -20,7 +20,7 @@ use tapferry_sys::random::random_u128;
 use tapferry_sys::{Error, clock};
 
 use super::Command;
-use super::reception::{Visit, refuse};
+use super::reception::Visit;
 use super::state::State;
 use super::twins::Twins;
 use crate::connection::{Connection, Loss, PeerClock, nanos};
@@ -333,13 +333,16 @@ impl Worker {
         let Visit { mut connection, hello } = visit;
         let is_same = self.session == Some(hello.session);
         if self.connection.is_some() && !is_same {
-            let text = "another source is connected for this netdev".into();
-            return refuse(&mut connection, Refusal { code: RefusalCode::Busy, text });
+            return self.turn_away(
+                connection,
+                RefusalCode::Busy,
+                "another source is connected for this netdev",
+            );
         }
         let is_over = matches!(self.state, State::Settling { .. }) || self.state.is_final();
         if !is_same && (is_over || self.stopped_at.is_some() && self.session.is_some()) {
-            let text = "the handover from another source is under way or over".into();
-            return refuse(&mut connection, Refusal { code: RefusalCode::State, text });
+            let text = "the handover from another source is under way or over";
+            return self.turn_away(connection, RefusalCode::State, text);
         }
         connection.push(&Message::Hello(self.hello(&hello, is_same.then_some(self.next_index))));
         connection.note_greeted();
@@ -361,6 +364,11 @@ impl Worker {
             }
             self.tell(EventKind::Ready, format!("the source of VM '{}' has come", hello.vm_name));
         }
+    }
+
+    fn turn_away(&self, mut connection: Connection, code: RefusalCode, text: &str) {
+        self.tell(EventKind::PeerRefused, format!("a source was refused: {text}"));
+        connection.refuse(Refusal { code, text: text.into() });
     }
 
     fn hello(&self, theirs: &Hello, next_index: Option<u64>) -> Hello {
@@ -417,7 +425,9 @@ impl Worker {
     }
 
     fn lose_source(&mut self, loss: &Loss, now: u64) {
-        self.connection = None;
+        if let (Some(mut connection), Some(refusal)) = (self.connection.take(), loss.refusal()) {
+            connection.refuse(refusal);
+        }
         self.absent_since = now;
         if !self.state.is_final() && !matches!(self.state, State::Settling { .. }) {
             self.report.links_lost += 1;

@@ -14,7 +14,7 @@ use tapferry_redirect::parts::Peers;
 
 use crate::connection::{Connection, Loss, PeerClock};
 use crate::error::HandoverError;
-use crate::wire::{Hello, Message, Role};
+use crate::wire::{Hello, Message};
 
 /// How far the link is.
 #[derive(Debug)]
@@ -79,17 +79,14 @@ impl Link {
     }
 
     /// The destination's hello has come.
-    pub(super) fn come_up(&mut self, hello: &Hello) -> Result<Greeted, Loss> {
-        if hello.role != Role::Destination {
-            return Err(Loss::Refused("it is a source as well: exchange --to of one of them".into()));
-        }
+    pub(super) fn come_up(&mut self, hello: &Hello) -> Greeted {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Dialing) {
             Stage::Greeting(connection) | Stage::Up(connection) => Stage::Up(connection),
             Stage::Dialing => Stage::Dialing,
         };
         let is_another = self.instance.is_some_and(|instance| instance != hello.instance);
         self.instance = Some(hello.instance);
-        Ok(Greeted { next_index: hello.next_index, is_another })
+        Greeted { next_index: hello.next_index, is_another }
     }
 
     /// The connection is over: dials again.

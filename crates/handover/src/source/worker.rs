@@ -30,7 +30,7 @@ use crate::event::{Event, EventKind, Observer};
 use crate::evidence::{CAPTURE_LAG, Evidence};
 use crate::plan::{Process, SourcePlan};
 use crate::report::{Entered, Outcome, SourceReport};
-use crate::wire::{self, Hello, Message, Role};
+use crate::wire::{self, Hello, Message, Refusal, RefusalCode, Role};
 
 /// Between two samples while the VM migrates, and between two looks at anything while frames are on their way.
 const TICK: Duration = Duration::from_millis(5);
@@ -402,7 +402,14 @@ impl Worker {
     }
 
     fn welcome(&mut self, hello: &Hello) -> Result<(), Loss> {
-        let greeted = self.link.come_up(hello)?;
+        if hello.role != Role::Destination {
+            let text = "it is a source as well: exchange --to of one of them";
+            if let Some(connection) = self.link.connection() {
+                connection.refuse(Refusal { code: RefusalCode::Role, text: text.into() });
+            }
+            return Err(Loss::Refused(text.into()));
+        }
+        let greeted = self.link.come_up(hello);
         match greeted.next_index {
             Some(index) => self.kept.resume_at(index),
             None if greeted.is_another => {
@@ -441,6 +448,9 @@ impl Worker {
     }
 
     fn lose_link(&mut self, loss: &Loss) -> Result<(), HandoverError> {
+        if let (Some(connection), Some(refusal)) = (self.link.connection(), loss.refusal()) {
+            connection.refuse(refusal);
+        }
         let was_up = self.link.lose(loss)?;
         if was_up {
             self.report.links_lost += 1;

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod raw;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +62,16 @@ impl Told {
             assert!(Instant::now() < deadline, "{what} was not told: {events:#?}");
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// How many events of that kind have been told.
+    pub(crate) fn count(&self, kind: EventKind) -> usize {
+        self.events().iter().filter(|event| event.kind == kind).count()
+    }
+
+    /// How many have been told with that code.
+    pub(crate) fn count_code(&self, code: &str) -> usize {
+        self.events().iter().filter(|event| event.code == Some(code)).count()
     }
 
     pub(crate) fn wait_kind(&self, kind: EventKind) -> Event {
