@@ -153,6 +153,12 @@ impl Evidence {
         (cut, reason)
     }
 
+    /// The first frame that waited in the TAP's queue when the VM had stopped.
+    pub(crate) fn first_unread(&self) -> Option<u64> {
+        let counts = self.calibration.counts(self.stopped?, None)?;
+        Some(counts.read)
+    }
+
     /// The VM runs on here. How many frames from the cut on were thrown away by its process, once that can be told;
     /// at the end of all patience, whatever can be told then.
     pub(crate) fn purged<'a>(

@@ -1,5 +1,6 @@
 //! The frames of a source: captured and kept, sent to the destination, given back to the guest, and counted.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tapferry_redirect::Latency;
@@ -12,7 +13,7 @@ use tapferry_sys::{Errno, clock};
 use super::state::State;
 use super::worker::Worker;
 use crate::connection::nanos;
-use crate::evidence::TapCounters;
+use crate::evidence::{CAPTURE_LAG, Evidence, TapCounters};
 use crate::report::Outcome;
 use crate::wire::{self, Message};
 
@@ -22,6 +23,8 @@ const PRE_ROLL: Duration = Duration::from_millis(500);
 const RUNS_PER_TURN: usize = 256;
 /// How long a capture that is closed may take to hand over what it has.
 const DRAIN_TIME: Duration = Duration::from_millis(50);
+/// How long the guest may take to read half of what its TAP's queue holds.
+const LONGEST_READ: Duration = Duration::from_secs(1);
 /// The group bit of an Ethernet address (IEEE 802.3, 3.2.3).
 const GROUP: u8 = 1;
 
@@ -76,7 +79,12 @@ impl Worker {
                 self.kept.push_over(&frame);
                 continue;
             }
-            if !self.state.forwards() {
+            let is_kept = match self.state {
+                // The guest reads again; until then its TAP may have been full.
+                State::GiveBack { .. } => frame.captured.timestamp_ns <= self.runs_on_since,
+                state => state.forwards(),
+            };
+            if !is_kept {
                 continue;
             }
             if self.kept.push(&frame) {
@@ -146,6 +154,7 @@ impl Worker {
     pub(super) fn send_frames(&mut self) {
         let Some(connection) = self.link.up() else { return };
         let mut unsendable = 0;
+        let sent_before = self.kept.sent_before();
         let sent = self.kept.send(|index, frame| {
             let captured = &frame.captured;
             if !connection.has_room() {
@@ -158,7 +167,8 @@ impl Worker {
                 tag: captured.beside,
                 bytes: captured.bytes,
             });
-            unsendable += u64::from(captured.is_truncated() || !connection.push(&message));
+            let is_unsendable = captured.is_truncated() || !connection.push(&message);
+            unsendable += u64::from(is_unsendable && index >= sent_before);
             true
         });
         self.report.unsendable += unsendable;
@@ -177,7 +187,7 @@ impl Worker {
             next_index: self.kept.next(),
             captured: report.captured,
             sent: report.sent,
-            lost: report.hold_full + report.ring_full + report.unsendable,
+            lost: report.hold_full + report.ring_full + report.unsendable + report.no_peer,
         });
         if let Some(connection) = self.link.up() {
             connection.push(&end);
@@ -218,25 +228,36 @@ impl Worker {
         let frames = (cut.index..).zip(doubtful.frames());
         let look = || counters(links, *ifindex);
         let purged = evidence.purged(cut.index, frames, *captured, look, is_last_look);
-        let Some(purged) = purged else { return };
-        let thrown_away = self.doubtful.frames().take(purged);
-        self.report.given_back += inject(&mut self.exit, thrown_away, self.mtu);
-        self.give_back_overflow();
+        // What the TAP dropped last must have been captured.
+        let has_all = clock::realtime_ns().saturating_sub(self.runs_on_since) > nanos(CAPTURE_LAG);
+        let Some(purged) = purged.filter(|_| has_all || is_last_look) else { return };
+        let overflow = self.overflow();
+        let Self { exit, doubtful, kept, links, ifindex, mtu, .. } = self;
+        let thrown_away = doubtful.frames().take(purged);
+        let dropped = kept.frames().skip(overflow.start).take(overflow.len()).map(|(_, frame)| frame);
+        let look = || counters(links, *ifindex);
+        self.report.given_back = inject(exit, thrown_away.chain(dropped), *mtu, self.queue_length / 2, look);
         self.end_cancelled();
     }
 
-    /// While nobody read, the TAP's queue became full: from then on it dropped all, up to the last frame before the
-    /// VM ran on.
-    fn give_back_overflow(&mut self) {
+    /// Which of the kept frames the TAP had no room for: while nobody read, its queue became full, and from then on it
+    /// dropped all.
+    fn overflow(&mut self) -> Range<usize> {
         let (before, after) = self.tap_dropped;
-        let here = self.kept.next() - self.kept.first();
-        let dropped = after.saturating_sub(before).min(here);
+        let dropped = after.saturating_sub(before);
         // If frames were dropped after the guest began to read, it is not known which.
-        if dropped > 0 && self.dropped_by_tap() == after {
-            let kept = usize::try_from(here - dropped).unwrap_or(usize::MAX);
-            let overflow = self.kept.frames().skip(kept).map(|(_, frame)| frame);
-            self.report.given_back += inject(&mut self.exit, overflow, self.mtu);
+        if dropped == 0 || self.dropped_by_tap() != after {
+            return 0..0;
         }
+        let (first, next) = (self.kept.first(), self.kept.next());
+        let queue_length = u64::from(self.queue_length);
+        let full_at = self.evidence.as_ref().and_then(Evidence::first_unread).map(|read| read + queue_length);
+        let start = full_at
+            .filter(|start| *start >= first && start + dropped <= next)
+            // Without counters: all until the guest began to read.
+            .unwrap_or(next.saturating_sub(dropped).max(first));
+        let place = |index: u64| usize::try_from(index - first).unwrap_or(usize::MAX);
+        place(start)..place((start + dropped).min(next))
     }
 
     /// Frames that the TAP's queue had no room for.
@@ -257,9 +278,10 @@ impl Worker {
         let Some(cut) = &self.cut else { return };
         let next = self.kept.next();
         let sent_to = self.kept.sent_before().max(cut.index);
-        self.report.sent = sent_to - cut.index - self.report.unsendable;
-        let acknowledged = self.kept.first().max(cut.index).min(sent_to) - cut.index;
-        self.report.acknowledged = acknowledged.min(self.report.sent);
+        self.report.no_peer = self.kept.given_up();
+        let not_sent = self.report.unsendable + self.report.no_peer;
+        self.report.sent = (sent_to - cut.index).saturating_sub(not_sent);
+        self.report.acknowledged = (self.kept.acked() - cut.index).saturating_sub(not_sent);
         self.report.held = next.saturating_sub(sent_to);
         self.report.captured = next.saturating_sub(cut.index) + self.report.hold_full + self.report.ring_full;
     }
@@ -275,18 +297,46 @@ impl Worker {
     }
 }
 
-/// Gives frames to the guest, as many as its TAP takes at once.
-fn inject<'a>(exit: &mut NetdevExit, frames: impl Iterator<Item = Frame<'a>>, mtu: u32) -> u64 {
+/// Gives frames to the guest, never more at once than its TAP has room for. Returns how many it took.
+fn inject<'a>(
+    exit: &mut NetdevExit,
+    frames: impl Iterator<Item = Frame<'a>>,
+    mtu: u32,
+    room: u32,
+    mut counters: impl FnMut() -> Option<TapCounters>,
+) -> u64 {
     let frames: Vec<_> = frames.collect();
     let mut given = 0;
-    while given < frames.len() {
-        match exit.send(&frames[given..], mtu) {
-            Step::Sent(sent) if sent > 0 => given += sent,
-            Step::Refused { .. } => given += 1,
+    for run in frames.chunks(usize::try_from(room).unwrap_or(1).max(1)) {
+        let before = counters();
+        let sent = inject_run(exit, run, mtu);
+        given += sent;
+        let has_read =
+            |now: TapCounters| before.is_none_or(|before| now.tx_packets - before.tx_packets >= sent);
+        let deadline = clock::monotonic_ns() + nanos(LONGEST_READ);
+        while run.len() < frames.len() && !counters().is_none_or(has_read) {
+            if clock::monotonic_ns() > deadline {
+                return given;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    given
+}
+
+fn inject_run(exit: &mut NetdevExit, frames: &[Frame<'_>], mtu: u32) -> u64 {
+    let (mut done, mut given) = (0, 0);
+    while done < frames.len() {
+        match exit.send(&frames[done..], mtu) {
+            Step::Sent(sent) => {
+                done += sent;
+                given += u64::try_from(sent).unwrap_or(u64::MAX);
+            }
+            Step::Refused { .. } => done += 1,
             _ => break,
         }
     }
-    u64::try_from(given).unwrap_or(u64::MAX)
+    given
 }
 
 /// What the TAP counts.

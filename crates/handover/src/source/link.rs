@@ -31,18 +31,7 @@ pub(super) struct Link {
     peers: Peers,
     wake: Arc<OwnedFd>,
     stage: Stage,
-    /// Which process answered last.
-    instance: Option<u128>,
     clock: PeerClock,
-}
-
-/// The other side has answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Greeted {
-    /// The first index that it wants, if it knows of this session.
-    pub(super) next_index: Option<u64>,
-    /// Another process has answered before.
-    pub(super) is_another: bool,
 }
 
 impl Link {
@@ -50,13 +39,8 @@ impl Link {
     pub(super) fn open(to: &StreamPlan, wake: &Arc<OwnedFd>) -> Result<Self, HandoverError> {
         let failed = |error| HandoverError::Stream { option: "--to", address: to.address.to_string(), error };
         let (peers, peer) = Peers::open(to, true, wake).map_err(failed)?;
-        let mut link = Self {
-            peers,
-            wake: Arc::clone(wake),
-            stage: Stage::Dialing,
-            instance: None,
-            clock: PeerClock::default(),
-        };
+        let mut link =
+            Self { peers, wake: Arc::clone(wake), stage: Stage::Dialing, clock: PeerClock::default() };
         if let Some(peer) = peer {
             link.stage = Stage::Greeting(Connection::new(peer));
         }
@@ -79,14 +63,11 @@ impl Link {
     }
 
     /// The destination's hello has come.
-    pub(super) fn come_up(&mut self, hello: &Hello) -> Greeted {
+    pub(super) fn come_up(&mut self) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Dialing) {
             Stage::Greeting(connection) | Stage::Up(connection) => Stage::Up(connection),
             Stage::Dialing => Stage::Dialing,
         };
-        let is_another = self.instance.is_some_and(|instance| instance != hello.instance);
-        self.instance = Some(hello.instance);
-        Greeted { next_index: hello.next_index, is_another }
     }
 
     /// The connection is over: dials again.
@@ -118,6 +99,11 @@ impl Link {
             Stage::Up(connection) => Some(connection),
             Stage::Dialing | Stage::Greeting(_) => None,
         }
+    }
+
+    /// Whether both sides have said hello.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.stage, Stage::Up(_))
     }
 
     /// What is known of the destination's clock.

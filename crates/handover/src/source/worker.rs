@@ -42,12 +42,19 @@ const LEARNING: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(500);
 /// The network has learned after this, or never will.
 const LONGEST_DRAIN: Duration = Duration::from_secs(5);
-/// How long the destination may take to confirm the end.
+/// How long the destination may take to confirm the end, or the next frames before it.
 const CONFIRMATION: Duration = Duration::from_secs(5);
+/// How long the destination may be gone after the VM runs there.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
+/// How long the VM may take to run on here after the destination has given up.
+const RETURN: Duration = Duration::from_secs(10);
 /// How long after the end of the VM's process its TAP is held at most: nobody else can have it.
 const LONGEST_HOLD: Duration = Duration::from_secs(5);
 /// How long after a cancelled migration the VM's queue shows what it was given first.
 const GIVE_BACK: Duration = Duration::from_millis(150);
+
+/// Why nothing is handed over.
+const CANCELLED: &str = "the migration was cancelled or has failed: the VM runs on at the source";
 
 /// Frames that QEMU may have read and not given to its guest when it stopped; more than were ever seen.
 const DOUBTFUL: usize = 16;
@@ -65,6 +72,8 @@ pub(super) struct Worker {
 
     pub(super) ifindex: IfIndex,
     pub(super) mtu: u32,
+    /// Frames that the TAP's queue holds.
+    pub(super) queue_length: u32,
     pub(super) links: LinkWatch,
     tap: Vec<HeldTap>,
     pub(super) exit: NetdevExit,
@@ -85,8 +94,14 @@ pub(super) struct Worker {
     pub(super) stopped: Option<(u64, u64)>,
     /// When the last frame for the VM alone was captured (CLOCK_MONOTONIC).
     pub(super) unicast_at: u64,
+    /// When it became known that the VM runs on here (CLOCK_REALTIME).
+    pub(super) runs_on_since: u64,
     /// Since when the VM's process is gone (CLOCK_MONOTONIC).
     gone_at: Option<u64>,
+    /// Since when there is no destination (CLOCK_MONOTONIC).
+    absent_since: u64,
+    /// Since when the destination has given up (CLOCK_MONOTONIC), and why.
+    given_up: Option<(u64, String)>,
 
     pub(super) state: State,
     pub(super) report: SourceReport,
@@ -128,6 +143,7 @@ impl Worker {
             instance: random()?,
             ifindex: interface.ifindex,
             mtu: interface.mtu,
+            queue_length: interface.tx_queue_length,
             links,
             tap: Vec::new(),
             exit,
@@ -142,7 +158,10 @@ impl Worker {
             tap_dropped: (0, 0),
             stopped: None,
             unicast_at: 0,
+            runs_on_since: 0,
             gone_at: None,
+            absent_since: 0,
+            given_up: None,
             state: State::Armed,
             report: SourceReport::default(),
             announced_ready: false,
@@ -222,15 +241,20 @@ impl Worker {
 
     /// Moves on where time, and nothing else, has to pass.
     fn advance(&mut self, now: u64) {
+        if let Some(reason) = self.has_failed_there(now) {
+            return self.fail(&reason);
+        }
         match self.state {
             State::Stopping { until } if now >= until || self.capture_is_past_stop() => self.make_cut(now),
             State::Forward { since } if now.saturating_sub(since) > nanos(self.plan.resume_timeout) => {
                 let patience = self.plan.resume_timeout.as_secs();
-                self.fail(&format!("the VM did not run at the destination within {patience} s"));
+                let reason = format!("the VM did not run at the destination within {patience} s");
+                let reason = self.given_up.take().map_or(reason, |(_, reason)| reason);
+                self.fail(&reason);
             }
             State::Drain { since, told: None } if self.is_quiet(since, now) => self.tell_end(since, now),
             State::Drain { told: Some(told), .. } => {
-                if self.kept.first() >= self.kept.next() {
+                if self.kept.is_acknowledged() {
                     self.end(State::Done, Outcome::Done, None);
                 } else if now.saturating_sub(told) > nanos(CONFIRMATION) {
                     self.fail("the destination did not confirm that it has everything");
@@ -238,6 +262,23 @@ impl Worker {
             }
             State::GiveBack { until } => self.give_back(now >= until),
             _ => {}
+        }
+    }
+
+    /// Why there is nothing to wait for at the destination any more.
+    fn has_failed_there(&self, now: u64) -> Option<String> {
+        match (self.state, &self.given_up) {
+            // The VM here may run on; without its process it will not.
+            (State::Stopping { .. } | State::Forward { .. }, Some((since, reason))) => {
+                let is_over = self.gone_at.is_some() || now.saturating_sub(*since) > nanos(RETURN);
+                is_over.then(|| reason.clone())
+            }
+            (State::Drain { since, .. }, _) if !self.link.is_up() => {
+                let absent = now.saturating_sub(self.absent_since.max(since));
+                let reason = "the destination was lost before it had everything";
+                (absent > nanos(LONGEST_ABSENCE)).then(|| reason.into())
+            }
+            _ => None,
         }
     }
 
@@ -284,7 +325,10 @@ impl Worker {
     /// Every frame from the cut on is for the destination.
     fn make_cut(&mut self, now: u64) {
         let (Some((at, _)), Some(evidence)) = (self.stopped, &self.evidence) else { return };
-        let (cut, reason) = evidence.find_cut(self.kept.frames(), self.kept.next(), at);
+        let (mut cut, reason) = evidence.find_cut(self.kept.frames(), self.kept.next(), at);
+        // The guest was so far behind that some frames that it lacks had to make room for others.
+        self.report.hold_full += self.kept.first().saturating_sub(cut.index);
+        cut.index = cut.index.max(self.kept.first());
         self.kept.cut(cut.index);
         self.count_from_cut();
         self.remember_doubtful();
@@ -299,19 +343,17 @@ impl Worker {
 
     /// The VM runs on here.
     fn cancel(&mut self) {
-        const REASON: &str = "the migration was cancelled or has failed: the VM runs on at the source";
         let now = clock::monotonic_ns();
         match self.state {
-            State::Calibrate => self.end(State::Cancelled, Outcome::Cancelled, Some(REASON.into())),
+            State::Calibrate => self.end(State::Cancelled, Outcome::Cancelled, Some(CANCELLED.into())),
             State::Stopping { .. } | State::Forward { .. } => {
                 if matches!(self.state, State::Stopping { .. }) {
                     self.make_cut(now);
                 }
+                self.runs_on_since = clock::realtime_ns();
                 self.tap_dropped.1 = self.dropped_by_tap();
-                if let Some(connection) = self.link.up() {
-                    connection.push(&Message::Discard { reason: REASON });
-                }
-                self.enter(State::GiveBack { until: now + nanos(GIVE_BACK) }, REASON);
+                self.enter(State::GiveBack { until: now + nanos(GIVE_BACK) }, CANCELLED);
+                self.tell_cut();
             }
             _ => {}
         }
@@ -329,6 +371,8 @@ impl Worker {
         if let State::Forward { .. } = self.state {
             self.report.resumed_ns = Some(self.link.clock().here(at));
             let since = clock::monotonic_ns();
+            // There is no way back any more.
+            self.kept.forget_acknowledged();
             self.enter(State::Drain { since, told: None }, "the VM runs at the destination");
         }
     }
@@ -339,10 +383,13 @@ impl Worker {
     }
 
     fn tell_end(&mut self, since: u64, now: u64) {
+        if !self.link.is_up() {
+            return;
+        }
         self.close_capture();
         self.send_frames();
         // What has no room on the link yet goes first.
-        if !self.kept.is_sent() || self.link.up().is_none() {
+        if !self.kept.is_sent() {
             return;
         }
         self.state = State::Drain { since, told: Some(now) };
@@ -383,9 +430,7 @@ impl Worker {
                     Message::Hello(hello) => self.welcome(&hello)?,
                     Message::Refusal(refusal) => return Err(Loss::Refused(refusal.text)),
                     Message::Resumed { at_ns } => self.drain_since(at_ns),
-                    Message::Ack(ack) => {
-                        self.kept.forget_below(ack.next_index.min(self.kept.sent_before()));
-                    }
+                    Message::Ack(ack) => self.note_ack(ack.next_index),
                     Message::Discard { reason } => {
                         let reason = format!("the destination gave up: {reason}");
                         self.give_up(&reason);
@@ -401,6 +446,18 @@ impl Worker {
         }
     }
 
+    fn note_ack(&mut self, next_index: u64) {
+        let before = self.kept.acked();
+        self.kept.acknowledge(next_index);
+        if let State::Drain { told, .. } = &mut self.state {
+            self.kept.forget_acknowledged();
+            // Over a slow link the end is far behind: patience is for the next frames.
+            if self.kept.acked() > before && told.is_some() {
+                *told = Some(clock::monotonic_ns());
+            }
+        }
+    }
+
     fn welcome(&mut self, hello: &Hello) -> Result<(), Loss> {
         if hello.role != Role::Destination {
             let text = "it is a source as well: exchange --to of one of them";
@@ -409,10 +466,10 @@ impl Worker {
             }
             return Err(Loss::Refused(text.into()));
         }
-        let greeted = self.link.come_up(hello);
-        match greeted.next_index {
+        self.link.come_up();
+        match hello.next_index {
             Some(index) => self.kept.resume_at(index),
-            None if greeted.is_another => {
+            None => {
                 let doubtful = self.kept.give_up_sent();
                 if doubtful > 0 {
                     let message = format!(
@@ -421,9 +478,12 @@ impl Worker {
                     self.warn("peer_restarted", &message);
                 }
             }
-            None => {}
         }
         self.tell_cut();
+        if let State::Drain { told, .. } = &mut self.state {
+            // The end comes after whatever is sent again.
+            *told = None;
+        }
         if self.announced_ready {
             self.tell(EventKind::LinkBack, "the destination is there again");
         } else {
@@ -441,9 +501,9 @@ impl Worker {
         if let Some(connection) = self.link.up() {
             connection.push(&Message::Stopped { at_ns });
             connection.push(&cut);
-        }
-        if matches!(self.state, State::Drain { told: Some(_), .. }) {
-            self.push_end();
+            if let State::GiveBack { .. } = self.state {
+                connection.push(&Message::Discard { reason: CANCELLED });
+            }
         }
     }
 
@@ -452,6 +512,16 @@ impl Worker {
             connection.refuse(refusal);
         }
         let was_up = self.link.lose(loss)?;
+        self.absent_since = clock::monotonic_ns();
+        // A destination that has given up, or has everything, goes.
+        let is_over = match self.state {
+            State::GiveBack { .. } => true,
+            State::Drain { told, .. } => told.is_some() && self.kept.is_acknowledged(),
+            _ => self.given_up.is_some(),
+        };
+        if was_up && is_over {
+            return Ok(());
+        }
         if was_up {
             self.report.links_lost += 1;
             self.tell(EventKind::LinkLost, format!("the link to the destination is lost: {loss}"));
@@ -467,7 +537,10 @@ impl Worker {
         match self.state {
             // The VM here may run on, and then nothing is lost.
             State::Armed | State::Calibrate => self.warn("destination_gone", reason),
-            State::Stopping { .. } | State::Forward { .. } | State::Drain { .. } => self.fail(reason),
+            State::Stopping { .. } | State::Forward { .. } => {
+                self.given_up.get_or_insert_with(|| (clock::monotonic_ns(), reason.to_owned()));
+            }
+            State::Drain { .. } => self.fail(reason),
             _ => {}
         }
     }
