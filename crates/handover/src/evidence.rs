@@ -159,6 +159,11 @@ impl Evidence {
         Some(counts.read)
     }
 
+    /// What the TAP had counted as read when the VM had stopped.
+    pub(crate) fn tx_packets_at_stop(&self) -> Option<u64> {
+        self.stopped
+    }
+
     /// The VM runs on here. How many frames from the cut on were thrown away by its process, once that can be told;
     /// at the end of all patience, whatever can be told then.
     pub(crate) fn purged<'a>(

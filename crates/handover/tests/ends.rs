@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use support::{
-    Meeting, assert_once_in_order, destination, destination_plan, guest, queue_length, send, source, source_plan,
+    Meeting, assert_once_in_order, destination, destination_plan, guest, link, send, source, source_plan,
 };
 use tapferry_handover::{DestinationPlan, EventKind, Outcome, SourcePlan};
 use tapferry_testbed::namespace::Namespace;
@@ -35,7 +35,7 @@ fn a_vm_that_never_runs_at_the_destination_fails_both_sides_with_a_reason() {
     // Both hosts are as they were: what is sent passes, and the queue is as long as it was.
     here.set_paused(false);
     assert_once_in_order(&here, 0..150);
-    assert_eq!(queue_length("tapB"), 1000);
+    assert_eq!(link("tapB").tx_queue_length, 1000);
     send("tapB", 1000..1010);
     there.set_paused(false);
     let got = there.wait_for(60, support::PATIENCE).flow(0);
@@ -57,7 +57,7 @@ fn a_vm_that_ends_at_the_destination_before_it_ran_fails_a_source_whose_process_
     let arrived = destination.ended();
     assert_eq!(arrived.outcome, Outcome::Cancelled, "{arrived:#?}");
     assert!(arrived.reason.unwrap().contains("ended at the destination before it ran"));
-    assert_eq!(queue_length("tapB"), 1000);
+    assert_eq!(link("tapB").tx_queue_length, 1000);
     source.handle.gone();
     let left = source.ended();
     assert_eq!((left.outcome, left.links_lost), (Outcome::Failed, 0), "{left:#?}");
@@ -105,7 +105,7 @@ fn without_its_source_the_destination_gives_what_it_has_and_then_fails() {
     let arrived = destination.ended();
     assert_eq!((arrived.outcome, arrived.injected), (Outcome::Failed, 50), "{arrived:#?}");
     assert!(arrived.reason.unwrap().contains("source was lost before it had sent everything"));
-    assert_eq!(queue_length("tapB"), 1000);
+    assert_eq!(link("tapB").tx_queue_length, 1000);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn without_its_destination_the_source_fails_when_the_vm_runs_there() {
     assert_once_in_order(&there, 100..150);
     let arrived = destination.handle.stop().remove(0);
     assert!(arrived.balance() && arrived.outcome == Outcome::Stopped, "{arrived:#?}");
-    assert_eq!(queue_length("tapB"), 1000);
+    assert_eq!(link("tapB").tx_queue_length, 1000);
     drop(destination);
 
     let left = source.ended();

@@ -9,8 +9,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use support::{
-    Meeting, PATIENCE, Side, assert_once_in_order, destination, destination_plan, guest, queue_length, send,
-    source, source_plan,
+    Meeting, PATIENCE, Side, assert_once_in_order, destination, destination_plan, guest, link, send, source,
+    source_plan,
 };
 use tapferry_handover::{Destination, EventKind, Source};
 use tapferry_testbed::namespace::Namespace;
@@ -79,7 +79,7 @@ fn round(here: &Reader, there: &Reader, number: usize) {
     let meeting = Meeting::new();
     let destination = destination(&meeting, destination_plan("tapB"));
     let source = source(source_plan(&meeting, "tapA"));
-    assert_eq!(queue_length("tapB"), 50_000);
+    assert_eq!(link("tapB").tx_queue_length, 50_000);
     advance(&source, &destination, point);
     // The one or the other goes first.
     if number / POINTS.len() % 2 == 0 {
@@ -89,7 +89,7 @@ fn round(here: &Reader, there: &Reader, number: usize) {
         assert!(destination.handle.stop().remove(0).balance(), "{point:?}");
         assert!(source.handle.stop().unwrap().balance(), "{point:?}");
     }
-    assert_eq!(queue_length("tapB"), 1000, "{point:?}");
+    assert_eq!(link("tapB").tx_queue_length, 1000, "{point:?}");
     there.settle(Duration::from_millis(20));
     there.clear();
     send("tapB", 0..10);

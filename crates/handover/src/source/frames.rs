@@ -250,14 +250,24 @@ impl Worker {
             return 0..0;
         }
         let (first, next) = (self.kept.first(), self.kept.next());
-        let queue_length = u64::from(self.queue_length);
-        let full_at = self.evidence.as_ref().and_then(Evidence::first_unread).map(|read| read + queue_length);
-        let start = full_at
-            .filter(|start| *start >= first && start + dropped <= next)
-            // Without counters: all until the guest began to read.
-            .unwrap_or(next.saturating_sub(dropped).max(first));
+        let last = next.saturating_sub(dropped).max(first);
+        let room = self.queue_room();
+        let start = match self.evidence.as_ref().and_then(Evidence::first_unread) {
+            // It took more: these came when the guest read again, before that was known.
+            Some(read) if last > read + u64::from(self.queue_length) => (read + room).max(first),
+            _ => last,
+        };
         let place = |index: u64| usize::try_from(index - first).unwrap_or(usize::MAX);
         place(start)..place((start + dropped).min(next))
+    }
+
+    /// Frames that the TAP's queue took when it was empty and nobody read. The kernel frees the places of frames that
+    /// were read 16 at a time, or at the end of its ring (linux/ptr_ring.h).
+    fn queue_room(&self) -> u64 {
+        const BATCH: u64 = 16;
+        let length = u64::from(self.queue_length);
+        let read = self.evidence.as_ref().and_then(Evidence::tx_packets_at_stop).unwrap_or(0);
+        length - read.checked_rem(length).unwrap_or(0) % BATCH
     }
 
     /// Frames that the TAP's queue had no room for.

@@ -118,12 +118,13 @@ impl Link {
         }
     }
 
-    /// What to wait for: the connection, and whether bytes wait to be sent. A dialler rings by itself.
+    /// What to wait for: the connection, and whether there is something to send. A dialler rings by itself.
     pub(super) fn descriptor(&self) -> Option<(BorrowedFd<'_>, bool)> {
         match &self.stage {
             Stage::Dialing => None,
             Stage::Greeting(connection) | Stage::Up(connection) => {
-                Some((std::os::fd::AsFd::as_fd(connection), connection.backlog() > 0))
+                let has_to_send = connection.backlog() > 0 || !connection.has_greeted();
+                Some((std::os::fd::AsFd::as_fd(connection), has_to_send))
             }
         }
     }

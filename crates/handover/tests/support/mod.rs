@@ -17,7 +17,7 @@ use tapferry_handover::{
     SourcePlan, SourceReport,
 };
 use tapferry_redirect::{Address, Netdev, StreamPlan};
-use tapferry_sys::link::LinkWatch;
+use tapferry_sys::link::{Link, LinkWatch};
 use tapferry_testbed::probe::Probe;
 use tapferry_testbed::reader::Reader;
 use tapferry_testbed::sender::Sender;
@@ -39,10 +39,9 @@ pub(crate) fn send(name: &str, sequences: std::ops::Range<u64>) {
     assert_eq!(sent.refused, 0, "{sent:?}");
 }
 
-/// `txqueuelen`.
-pub(crate) fn queue_length(name: &str) -> u32 {
-    let mut links = LinkWatch::open().unwrap();
-    links.by_name(&Netdev::here(name).unwrap().name).unwrap().unwrap().tx_queue_length
+/// What the kernel says of an interface.
+pub(crate) fn link(name: &str) -> Link {
+    LinkWatch::open().unwrap().by_name(&Netdev::here(name).unwrap().name).unwrap().unwrap()
 }
 
 /// The guest has got each number of the range once and in order, and no other.
