@@ -234,13 +234,11 @@ export interface HandoverRing {
   memory: HandoverMemory[]
 }
 
-export interface HandoverProcess {
-  pid?: number
-  /** Without it the cut is not exact. */
-  ring?: HandoverRing
+/** Where the queue is through which the guest receives, or why that is not known. */
+export type HandoverReceiveQueue =
+  | { ring: HandoverRing }
   /** One line for the report. */
-  whyNoRing?: string
-}
+  | { whyNoRing: string }
 
 export type HandoverOutcome = 'pending' | 'done' | 'cancelled' | 'failed' | 'stopped'
 
@@ -314,7 +312,9 @@ export interface HandoverDestinationReport extends HandoverReportHead {
 /** A netdev that its VM is going to leave; it works in a thread of its own. */
 export interface HandoverSource {
   /** A migration has begun: frames are captured from now on. */
-  calibrate(process: HandoverProcess): void
+  calibrate(pid?: number): void
+  /** Comes after `calibrate`: finding it takes a moment, in which frames come. Without it the cut is not exact. */
+  receiveQueue(queue: HandoverReceiveQueue): void
   /** `atNs`: CLOCK_REALTIME of the QMP event; without it, the time of arrival counts. */
   stopped(atNs?: bigint): void
   /** The VM runs on here: the migration was cancelled, or has failed. */

@@ -51,9 +51,10 @@ class DestinationSession {
 
   async run(): Promise<void> {
     const { monitor, netdevs, vm, chronicle } = this.#stage
+    // In one turn, so that no change is missed between the look and the listening.
     expectIncoming(monitor)
-    this.#vmEnd = await VmEnd.of(vm.pid, () => this.#onGone())
     monitor.onEvent(event => this.#onMonitorEvent(event))
+    this.#vmEnd = await VmEnd.of(vm.pid, () => this.#onGone())
     try {
       const handle = await this.#start()
       await this.#ended

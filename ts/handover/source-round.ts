@@ -2,17 +2,17 @@
  * One migration at the source: from armed handles, one for each netdev, to their ends. What the VM does is told to
  * them in the order in which it happened, also what it did while they were starting.
  *
- *     MIGRATION setup, active      calibrate, once for each netdev: where its receive queue is
+ *     MIGRATION setup, active      calibrate, once for each netdev, and where its receive queue is
  *     STOP, device, completed      stopped, once
  *     RESUME, failed, cancelled    resumed: it runs on here
  *
  * A VM that was stopped before gives no STOP: it has stopped when its migration hands over.
  */
 
-import type { HandoverEvent, HandoverProcess, HandoverSource, HandoverSourceReport } from '../binding.ts'
+import type { HandoverEvent, HandoverSource, HandoverSourceReport } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { loadBinding } from '../native.ts'
-import { findReceiveQueue, type ReceiveQueue } from '../vm/receive-queue.ts'
+import { findReceiveQueue } from '../vm/receive-queue.ts'
 import type { Stage } from './stage.ts'
 import { type HandoverNetdev, netdevOptions } from './vm.ts'
 
@@ -33,7 +33,6 @@ export function isUnderWay(status: string): boolean {
 interface Ferry {
   readonly netdev: HandoverNetdev
   readonly handle: HandoverSource
-  calibrated: boolean
 }
 
 export class SourceRound {
@@ -72,7 +71,7 @@ export class SourceRound {
     const starts = netdevs.map(async netdev => {
       const options = { ...netdevOptions(netdev, vm), to, maxHoldBytes, mark, resumeTimeoutMs }
       const handle = await loadBinding().HandoverSource.start(options, event => this.#onEvent(event))
-      return { netdev, handle, calibrated: false }
+      return { netdev, handle }
     })
     const started = await Promise.allSettled(starts)
     this.#ferries = started.flatMap(each => (each.status === 'fulfilled' ? [each.value] : []))
@@ -127,40 +126,25 @@ export class SourceRound {
     for (const ferry of this.#ferries) void this.#calibrate(ferry)
   }
 
-  async #calibrate(ferry: Ferry): Promise<void> {
-    const { monitor } = this.#stage
-    const queue = await findReceiveQueue(monitor, ferry.netdev.id, await activeQueues(ferry.netdev))
-    this.#tellQueue(ferry, queue)
-  }
-
-  #tellQueue(ferry: Ferry, queue: ReceiveQueue): void {
-    if (ferry.calibrated) return
-    ferry.calibrated = true
-    const { pid } = this.#stage.vm
-    const process: HandoverProcess = {
-      ...(pid === undefined ? {} : { pid }),
-      ...('ring' in queue ? { ring: queue.ring } : { whyNoRing: queue.whyNoRing }),
-    }
-    ferry.handle.calibrate(process)
+  async #calibrate({ netdev, handle }: Ferry): Promise<void> {
+    const { monitor, vm } = this.#stage
+    // First of all: the monitor may take its time, and frames come.
+    handle.calibrate(vm.pid)
+    const queue = await findReceiveQueue(monitor, netdev.id, await activeQueues(netdev))
+    if (this.#phase === 'migrating') handle.receiveQueue(queue)
   }
 
   #stop(atNs: bigint | undefined): void {
     // A VM that stops without a migration is not on its way.
     if (this.#phase !== 'migrating') return
     this.#phase = 'stopped'
-    for (const ferry of this.#ferries) {
-      this.#tellQueue(ferry, { whyNoRing: 'the VM had stopped before its monitor told where its queue is' })
-      ferry.handle.stopped(atNs)
-    }
+    for (const { handle } of this.#ferries) handle.stopped(atNs)
   }
 
   #goOn(): void {
     if (this.#phase !== 'migrating' && this.#phase !== 'stopped') return
     this.#phase = 'over'
-    for (const ferry of this.#ferries) {
-      this.#tellQueue(ferry, { whyNoRing: 'the migration had ended before' })
-      ferry.handle.resumed()
-    }
+    for (const { handle } of this.#ferries) handle.resumed()
   }
 
   #onEvent(event: HandoverEvent): void {

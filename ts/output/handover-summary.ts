@@ -50,6 +50,7 @@ function sourceRows(netdev: SourceNetdev): Row[] {
     ...counts([
       ['still held', netdev.held],
       ['given back', netdev.given_back],
+      ['reflected', netdev.reflected],
       ['discarded', netdev.discarded],
     ]),
     lost([

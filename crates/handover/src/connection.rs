@@ -15,6 +15,9 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Bytes on their way out beyond which no more frames are added.
 pub(crate) const BACKLOG: usize = 1024 * 1024;
 
+/// Bytes on their way out beyond which nothing is read: with frames and answers to pings it is never reached.
+const LONGEST_BACKLOG: usize = 4 * BACKLOG;
+
 /// Why a connection is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Loss {
@@ -60,6 +63,8 @@ pub(crate) struct Connection {
     heard_at: u64,
     pinged_at: u64,
     greeted: bool,
+    /// The latest of our pings that was answered, by its time (CLOCK_REALTIME).
+    answered_ns: u64,
     clock: PeerClock,
 }
 
@@ -107,6 +112,7 @@ impl Connection {
             heard_at: clock::monotonic_ns(),
             pinged_at: 0,
             greeted: false,
+            answered_ns: 0,
             clock: PeerClock::default(),
         }
     }
@@ -120,6 +126,11 @@ impl Connection {
     pub(crate) fn refuse(&mut self, refusal: Refusal) {
         self.push(&Message::Refusal(refusal));
         self.flush().ok();
+    }
+
+    /// The latest of our pings that was answered, by its time (CLOCK_REALTIME): the peer has read all before it.
+    pub(crate) fn answered_ns(&self) -> u64 {
+        self.answered_ns
     }
 
     /// Whether our hello has been said.
@@ -168,8 +179,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once; false when there is nothing.
+    /// Reads once; false when there is nothing, or when the peer asks more than it takes answers.
     pub(crate) fn receive(&mut self) -> Result<bool, Loss> {
+        if self.backlog() > LONGEST_BACKLOG {
+            return Ok(false);
+        }
         match recv(&self.socket, self.decoder.room(), RecvFlags::DONTWAIT) {
             Ok((0, _)) => Err(Loss::Closed),
             Ok((bytes, _)) => {
@@ -185,7 +199,7 @@ impl Connection {
 
     /// The next message that is whole. Pings and their answers have been dealt with here, and need nothing more.
     pub(crate) fn next(&mut self) -> Result<Option<Message<'_>>, Loss> {
-        let Self { decoder, out, clock: peer, .. } = self;
+        let Self { decoder, out, clock: peer, answered_ns, .. } = self;
         Ok(match decoder.next_message()? {
             Some(Message::Ping { sent_ns }) => {
                 // It has neither a frame nor a name, and can always be said.
@@ -193,6 +207,7 @@ impl Connection {
                 Some(Message::Ping { sent_ns })
             }
             Some(Message::Pong { ping_ns, received_ns }) => {
+                *answered_ns = (*answered_ns).max(ping_ns);
                 peer.learn(ping_ns, received_ns, clock::realtime_ns());
                 Some(Message::Pong { ping_ns, received_ns })
             }

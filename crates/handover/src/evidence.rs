@@ -13,7 +13,6 @@ use crate::connection::nanos;
 use crate::cut::{
     self, Basis, Calibration, Cut, GiveBack, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen,
 };
-use crate::plan::Process;
 
 /// After this long a capture has handed over all that was sent before: the ring's timer, in jiffies of 10 ms.
 pub(crate) const CAPTURE_LAG: Duration = Duration::from_millis(15);
@@ -49,12 +48,14 @@ impl GuestMemory for Memory {
 
 /// What is known of how far the guest has got.
 pub(crate) struct Evidence {
+    pid: Option<i32>,
     queue: Option<(Memory, RingLocation)>,
     why_no_queue: Option<String>,
     calibration: Calibration,
     pending: VecDeque<Pending>,
     /// The stamp of the newest frame, nanoseconds since 1970.
     newest_ns: u64,
+    read_lately: Option<u64>,
     /// What the TAP's queue had dropped at the last look.
     dropped: Option<u64>,
     /// The TAP's counter when the VM had stopped.
@@ -66,28 +67,40 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Begins to gather it, from a VM that runs.
-    pub(crate) fn new(process: Process) -> Self {
-        let Process { pid, ring, why_no_ring } = process;
-        let (queue, why_no_queue) = match (pid, ring) {
-            (Some(pid), Some(ring)) => match ProcessMemory::open(pid) {
-                Ok(memory) => (Some((Memory(memory), ring)), None),
-                Err(error) => (None, Some(error.to_string())),
-            },
-            (None, _) => (None, Some("the VM's process is not known".into())),
-            (Some(_), None) => (None, why_no_ring),
-        };
+    /// Begins to gather it, from a VM that runs in that process.
+    pub(crate) fn new(pid: Option<i32>) -> Self {
         Self {
-            queue,
-            why_no_queue,
+            pid,
+            queue: None,
+            why_no_queue: Some(
+                "the VM stopped before its monitor had told where its receive queue is".into(),
+            ),
             calibration: Calibration::new(),
             pending: VecDeque::new(),
             newest_ns: 0,
+            read_lately: None,
             dropped: None,
             stopped: None,
             used_at_stop: None,
             since: Vec::new(),
         }
+    }
+
+    /// Where the queue is through which the guest receives, or why that is not known.
+    pub(crate) fn set_queue(&mut self, location: Result<RingLocation, String>) {
+        let memory = || match self.pid {
+            Some(pid) => ProcessMemory::open(pid).map_err(|error| error.to_string()),
+            None => Err("the VM's process is not known".into()),
+        };
+        match location.and_then(|location| Ok((Memory(memory()?), location))) {
+            Ok(queue) => (self.queue, self.why_no_queue) = (Some(queue), None),
+            Err(why) => self.why_no_queue = Some(why),
+        }
+    }
+
+    /// One past the last frame that had been read from the TAP at the last look, as far as can be told.
+    pub(crate) fn read_lately(&self) -> Option<u64> {
+        self.read_lately
     }
 
     /// The stamp of the newest frame, nanoseconds since 1970.
@@ -123,6 +136,7 @@ impl Evidence {
                 self.note_interruption();
             }
             self.pending.push_back(Pending { at: clock::realtime_ns(), tx_packets: tap.tx_packets, used });
+            self.read_lately = self.calibration.counts(tap.tx_packets, None).map(|counts| counts.read);
         }
     }
 
@@ -231,7 +245,7 @@ impl Evidence {
         let Some((memory, location)) = &self.queue else { return Some((before, None)) };
         let used = cut::used_index(memory, location).ok();
         let after = counters()?;
-        Some((after, used.filter(|_| before == after)))
+        Some((after, used.filter(|_| before.tx_packets == after.tx_packets)))
     }
 
     fn receive(&self) -> Option<Result<Receive<'_>, String>> {

@@ -41,6 +41,6 @@ pub use cut::{RamBlock, RingLocation};
 pub use destination::Destination;
 pub use error::HandoverError;
 pub use event::{Event, EventKind, Observer};
-pub use plan::{DestinationPlan, Identity, Process, SourcePlan};
+pub use plan::{DestinationPlan, Identity, SourcePlan};
 pub use report::{DestinationReport, Outcome, SourceReport};
 pub use source::Source;

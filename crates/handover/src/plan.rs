@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use tapferry_redirect::{Netdev, StreamPlan};
 
-use crate::cut::RingLocation;
-
 /// Bytes of frames that may wait, on either side.
 pub const DEFAULT_MAX_HOLD: usize = 256 * 1024 * 1024;
 /// How long the destination's VM may take from the source's stop until it runs.
@@ -56,15 +54,4 @@ pub struct DestinationPlan {
     pub mark: u32,
     /// How long the VM may take from the source's stop until it runs.
     pub resume_timeout: Duration,
-}
-
-/// The VM's process on this host, as far as it is known when a migration begins.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Process {
-    /// Its process id.
-    pub pid: Option<i32>,
-    /// Its receive queue; without it the cut is not exact.
-    pub ring: Option<RingLocation>,
-    /// Why there is none, in one line for the report.
-    pub why_no_ring: Option<String>,
 }

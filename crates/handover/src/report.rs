@@ -12,7 +12,7 @@ pub enum Outcome {
     Cancelled,
     /// It ended otherwise; the report says how.
     Failed,
-    /// It was told to stop before a migration came.
+    /// It was told to stop before there was anything to hand over.
     Stopped,
 }
 

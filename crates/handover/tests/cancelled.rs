@@ -12,7 +12,7 @@ use support::{
     Meeting, PATIENCE, assert_once_in_order, destination, destination_plan, guest, link, send, source,
     source_plan,
 };
-use tapferry_handover::{EventKind, Outcome, Process};
+use tapferry_handover::{EventKind, Outcome};
 use tapferry_testbed::namespace::Namespace;
 
 /// Long enough for a frame that should not come.
@@ -26,7 +26,7 @@ fn cancelled_before_the_stop_nothing_has_happened() {
     let destination = destination(&meeting, destination_plan("tapB"));
     let source = source(source_plan(&meeting, "tapA"));
     source.told.wait_kind(EventKind::Ready);
-    source.handle.calibrate(Process::default());
+    source.handle.calibrate(None);
     source.told.wait_state("calibrate");
     send("tapA", 0..100);
     source.handle.resumed();

@@ -96,7 +96,7 @@ fn without_its_source_the_destination_gives_what_it_has_and_then_fails() {
     send("tapA", 100..150);
     destination.wait_until("taking them", |report| report.received == 50);
     let left = source.handle.stop().unwrap();
-    assert!(left.balance() && left.outcome == Outcome::Stopped, "{left:#?}");
+    assert!(left.balance() && left.outcome == Outcome::Failed, "{left:#?}");
     destination.told.wait_kind(EventKind::LinkLost);
 
     there.set_paused(false);
@@ -121,13 +121,13 @@ fn without_its_destination_the_source_fails_when_the_vm_runs_there() {
     source.told.wait_state("drain");
     assert_once_in_order(&there, 100..150);
     let arrived = destination.handle.stop().remove(0);
-    assert!(arrived.balance() && arrived.outcome == Outcome::Stopped, "{arrived:#?}");
+    assert!(arrived.balance() && arrived.outcome == Outcome::Failed, "{arrived:#?}");
     assert_eq!(link("tapB").tx_queue_length, 1000);
     drop(destination);
 
     let left = source.ended();
     assert_eq!(left.outcome, Outcome::Failed, "{left:#?}");
-    assert!(left.reason.unwrap().contains("the destination was lost before it had everything"));
+    assert!(left.reason.unwrap().contains("tapferry at the destination was told to stop"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 use support::{
     Meeting, assert_once_in_order, destination, destination_plan, guest, send, source, source_plan,
 };
-use tapferry_handover::{EventKind, Outcome, Process};
+use tapferry_handover::{EventKind, Outcome};
 use tapferry_testbed::craft::{Checksum, Ip, Packet};
 use tapferry_testbed::namespace::Namespace;
 use tapferry_testbed::probe::Probe;
@@ -51,7 +51,7 @@ fn before_the_gate_opens_nothing_comes_by_itself_and_afterwards_nothing_twice() 
     let destination = destination(&meeting, destination_plan("tapB"));
     let source = source(source_plan(&meeting, "tapA"));
     source.told.wait_kind(EventKind::Ready);
-    source.handle.calibrate(Process::default());
+    source.handle.calibrate(None);
     source.told.wait_state("calibrate");
 
     let is_over = AtomicBool::new(false);

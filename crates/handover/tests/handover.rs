@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use support::{Meeting, PATIENCE, destination, destination_plan, guest, send, source, source_plan};
-use tapferry_handover::{EventKind, Outcome, Process};
+use tapferry_handover::{EventKind, Outcome};
 use tapferry_testbed::namespace::Namespace;
 
 #[test]
@@ -20,7 +20,7 @@ fn what_comes_while_the_vm_moves_reaches_its_guest_once_and_in_order() {
     let source = source(source_plan(&meeting, "tapA"));
     source.told.wait_kind(EventKind::Ready);
 
-    source.handle.calibrate(Process::default());
+    source.handle.calibrate(None);
     source.told.wait_state("calibrate");
     send("tapA", 0..500);
     here.wait_for(500, PATIENCE);
@@ -57,7 +57,7 @@ fn a_source_whose_destination_is_lost_while_the_guest_runs_there_ends_by_itself(
     let destination = destination(&meeting, destination_plan("tapB"));
     let source = source(source_plan(&meeting, "tapA"));
     source.told.wait_kind(EventKind::Ready);
-    source.handle.calibrate(Process::default());
+    source.handle.calibrate(None);
     source.handle.stopped(None);
     source.told.wait_state("forward");
     destination.handle.resumed(None);

@@ -184,6 +184,7 @@ mod tests {
             mac: None,
             tx_queue_length: 1000,
             tx_packets: 0,
+            rx_packets: 0,
             tx_dropped,
         }
     }

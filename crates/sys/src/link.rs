@@ -42,6 +42,8 @@ pub struct Link {
     /// Frames sent since the interface was created; on a TAP, those read by the holder of its descriptor
     /// (IFLA_STATS64).
     pub tx_packets: u64,
+    /// Frames received since the interface was created (IFLA_STATS64). On a TAP: those that its holder has sent.
+    pub rx_packets: u64,
     /// Frames that could not be sent since the interface was created, whoever sent them (IFLA_STATS64).
     pub tx_dropped: u64,
 }
@@ -190,6 +192,7 @@ fn describe(message: &LinkMessage) -> Option<Link> {
         mac: None,
         tx_queue_length: 0,
         tx_packets: 0,
+        rx_packets: 0,
         tx_dropped: 0,
     };
     for attribute in &message.attributes {
@@ -200,6 +203,7 @@ fn describe(message: &LinkMessage) -> Option<Link> {
             LinkAttribute::TxQueueLen(frames) => link.tx_queue_length = *frames,
             LinkAttribute::Stats64(stats) => {
                 link.tx_packets = stats.tx_packets;
+                link.rx_packets = stats.rx_packets;
                 link.tx_dropped = stats.tx_dropped;
             }
             LinkAttribute::LinkInfo(info) => {

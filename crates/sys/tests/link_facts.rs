@@ -59,6 +59,7 @@ fn a_tap_is_described_as_it_is() {
         mac: Some(MacAddress(link::mac("tapA").unwrap())),
         tx_queue_length: 1000,
         tx_packets: 0,
+        rx_packets: 0,
         tx_dropped: 0,
     };
     assert_eq!(ask("tapA"), Some(expected));

@@ -2,6 +2,7 @@
 
 import { formatCount } from '../../output/format.ts'
 import { type Axis, inWords, relative } from './axis.ts'
+import { accountedFor, accountedForThere } from './counters.ts'
 import { cutDoubt } from './cut.ts'
 import { clockOffsetMs, type NetdevPair, type Pair } from './pair.ts'
 import type { DestinationNetdev, HandoverReport, SourceNetdev } from './shape.ts'
@@ -46,8 +47,8 @@ function netdevNotes(netdev: NetdevPair, pair: Pair): string[] {
 
 function sourceNotes(source: SourceNetdev): string[] {
   const doubt = cutDoubt(source)
-  const { captured, sent, held, hold_full, ring_full, no_peer, discarded } = source
-  const sum = sent + held + hold_full + ring_full + no_peer + discarded
+  const { captured } = source
+  const sum = accountedFor(source)
   return [
     ...(doubt === undefined ? [] : [`the cut is not exact: ${doubt}`]),
     ...(!source.tap_held && source.stopped_ns !== null
@@ -63,8 +64,8 @@ function sourceNotes(source: SourceNetdev): string[] {
 }
 
 function destinationNotes(destination: DestinationNetdev): string[] {
-  const { received, injected, deduplicated, parked, before_cut, refused, discarded } = destination
-  const sum = injected + deduplicated + parked + before_cut + refused + discarded
+  const { received } = destination
+  const sum = accountedForThere(destination)
   return [
     ...(destination.gated
       ? []

@@ -45,12 +45,12 @@ impl Worker {
             self.parked_first = frame.index;
         }
         self.report.received += 1;
-        self.next_index = frame.index + 1;
+        self.next_index = frame.index.saturating_add(1);
         if let Some(slice) = self.report.timeline.at(clock::realtime_ns()) {
             slice.came += 1;
         }
         if !self.parked.push(&Frame::from(captured)) {
-            // Its place at the arena's end is too short, or there is no memory.
+            // There is no memory.
             self.report.refused += 1;
         }
         self.report.parked_most = self.report.parked_most.max(count(self.parked.len()));
@@ -104,7 +104,7 @@ impl Worker {
                             let there = self.clock.here(frame.captured.timestamp_ns);
                             let delay = here.saturating_sub(there);
                             self.report.delay_most_ns = self.report.delay_most_ns.max(delay);
-                            self.report.delay_sum_ns += delay;
+                            self.report.delay_sum_ns = self.report.delay_sum_ns.saturating_add(delay);
                         }
                         if let Some(slice) = self.report.timeline.at(here) {
                             slice.went += u32::try_from(sent).unwrap_or(u32::MAX);
@@ -127,7 +127,7 @@ impl Worker {
     /// Frames that the TAP's queue still takes: what it drops, it drops silently.
     fn tap_room(&mut self) -> u64 {
         let put = self.report.injected + self.report.direct;
-        let most = self.queue_room.saturating_sub(SPARE);
+        let most = self.queue_room - SPARE.min(self.queue_room / 2);
         // Far from full: no need to ask.
         if put < most {
             return most - put;
@@ -186,6 +186,7 @@ impl Worker {
     pub(super) fn update_report(&mut self) {
         self.report.parked = count(self.parked.len());
         self.report.clock_offset_ns = self.clock.offset_ns();
+        self.report.stopped_ns = self.stopped_there.map(|at| self.clock.here(at));
         if let Some(gate) = &self.gate {
             self.report.kept_out = gate.refused();
         }

@@ -38,6 +38,8 @@ const IDLE_TICK: Duration = Duration::from_millis(250);
 const GATE_LIFE: Duration = Duration::from_secs(3);
 /// Between two prolongations of that.
 const GATE_CARE: Duration = Duration::from_millis(500);
+/// Reads from the source between two looks at everything else.
+const READS_PER_TURN: usize = 64;
 /// Between two acknowledgements.
 const ACK_EVERY: Duration = Duration::from_millis(20);
 /// How long after the VM runs the source may be gone before it is given up.
@@ -66,7 +68,11 @@ pub(super) struct Worker {
     pub(super) queue_room: u64,
     /// tx_packets and tx_dropped of the TAP when its gate was closed.
     pub(super) tap_before: (u64, u64),
-    /// The same at the last look, and since when they have stood still (CLOCK_MONOTONIC).
+    /// Frames that the VM had sent then.
+    tap_sent_before: u64,
+    /// Whether it had sent more at the last look.
+    sends: bool,
+    /// tx_packets and tx_dropped at the last look, and since when they have stood still (CLOCK_MONOTONIC).
     tap_seen: ((u64, u64), u64),
     pub(super) exit: NetdevExit,
     pub(super) gate: Option<EgressGate>,
@@ -88,7 +94,9 @@ pub(super) struct Worker {
     has_end: bool,
 
     cut: Option<Cut>,
-    /// Since when the source's VM is stopped (CLOCK_MONOTONIC).
+    /// Since when the source's VM is stopped, by the clock there (nanoseconds since 1970).
+    pub(super) stopped_there: Option<u64>,
+    /// The same by ours (CLOCK_MONOTONIC).
     stopped_at: Option<u64>,
     /// Since when the VM runs (CLOCK_MONOTONIC).
     pub(super) resumed_at: Option<u64>,
@@ -133,6 +141,8 @@ impl Worker {
             queue_length: None,
             queue_room: interface.tx_queue_length.into(),
             tap_before: (interface.tx_packets, interface.tx_dropped),
+            tap_sent_before: interface.rx_packets,
+            sends: false,
             tap_seen: ((0, 0), now),
             exit,
             gate: None,
@@ -149,6 +159,7 @@ impl Worker {
             acked: 0,
             has_end: false,
             cut: None,
+            stopped_there: None,
             stopped_at: None,
             resumed_at: None,
             is_vm_gone: false,
@@ -307,13 +318,32 @@ impl Worker {
     }
 
     fn tend_gate(&mut self, now: u64) {
-        if self.report.opened_ns.is_some() || now.saturating_sub(self.gate_tended_at) < nanos(GATE_CARE) {
+        if now.saturating_sub(self.gate_tended_at) < nanos(GATE_CARE) {
             return;
         }
         self.gate_tended_at = now;
+        self.look_for_signs_of_life();
+        if self.report.opened_ns.is_some() {
+            return;
+        }
         if let Some(Err(error)) = self.gate.as_ref().map(|gate| gate.keep_closed_for(GATE_LIFE)) {
             self.warn("gate_lost", &format!("{error}: the gate opens by itself"));
         }
+    }
+
+    /// A VM that sends frames runs, whether its monitor tells or not: no gate is to stand before it.
+    fn look_for_signs_of_life(&mut self) {
+        if self.resumed_at.is_some() {
+            return;
+        }
+        let Ok(Some(link)) = self.links.by_index(self.ifindex) else { return };
+        let has_sent = link.rx_packets > self.tap_sent_before;
+        // The first that it sends, it sends at once, and the news of its start is on its way.
+        if has_sent && self.sends {
+            self.warn("vm_runs_untold", "the VM sends frames, so it runs, although its monitor has not told");
+            self.resume_at(None);
+        }
+        self.sends = has_sent;
     }
 
     fn raise_queue_length(&mut self, before: u32) {
@@ -369,7 +399,9 @@ impl Worker {
         }
         connection.push(&Message::Hello(self.hello(&hello, is_same.then_some(self.next_index))));
         connection.note_greeted();
-        self.session = Some(hello.session);
+        if !is_same {
+            (self.session, self.next_index) = (Some(hello.session), 0);
+        }
         self.connection = Some(connection);
         // What it was told on the connection before may have been lost with that.
         self.acked = 0;
@@ -416,13 +448,15 @@ impl Worker {
     fn hear(&mut self, now: u64) -> Result<(), Loss> {
         let Some(mut connection) = self.connection.take() else { return Ok(()) };
         let heard = self.hear_from(&mut connection, now);
-        self.clock = connection.clock();
+        if connection.clock().offset_ns().is_some() {
+            self.clock = connection.clock();
+        }
         self.connection = Some(connection);
         heard
     }
 
     fn hear_from(&mut self, connection: &mut Connection, now: u64) -> Result<(), Loss> {
-        loop {
+        for _ in 0..READS_PER_TURN {
             while self.has_room() {
                 let Some(message) = connection.next()? else { break };
                 match message {
@@ -442,9 +476,10 @@ impl Worker {
                 return Ok(());
             }
             if !connection.receive()? {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     fn lose_source(&mut self, loss: &Loss, now: u64) {
@@ -459,7 +494,7 @@ impl Worker {
     }
 
     fn note_stop(&mut self, at_ns: u64, now: u64) {
-        self.report.stopped_ns = Some(self.clock.here(at_ns));
+        self.stopped_there = Some(at_ns);
         self.stopped_at.get_or_insert(now);
         if self.state == State::Gated {
             self.enter(State::Parked, "the VM has stopped at the source");
@@ -510,7 +545,10 @@ impl Worker {
                 self.inject_parked(clock::monotonic_ns());
                 self.open_gate();
             }
-            State::Injecting => self.open_gate(),
+            State::Injecting => {
+                self.inject_parked(clock::monotonic_ns());
+                self.open_gate();
+            }
             _ => {}
         }
     }
@@ -585,9 +623,15 @@ impl Worker {
             // Only the TAP's queue length was waited for.
             State::Settling { .. } => self.report.outcome = Outcome::Done,
             state if state.is_final() => {}
-            _ => {
+            State::Gated => {
                 self.report.outcome = Outcome::Stopped;
-                self.report.reason = Some("it was told to stop".into());
+                self.report.reason = Some("it was told to stop before a migration came".into());
+            }
+            _ => {
+                const REASON: &str = "tapferry at the destination was told to stop in the midst of it";
+                self.say_discard(REASON);
+                self.report.outcome = Outcome::Failed;
+                self.report.reason = Some(REASON.into());
             }
         }
         self.acked_at = 0;

@@ -17,6 +17,8 @@ use crate::evidence::{CAPTURE_LAG, Evidence, TapCounters};
 use crate::report::Outcome;
 use crate::wire::{self, Message};
 
+/// Frames that QEMU may have read and not given to its guest, with some to compare.
+const UNREAD: u64 = 64;
 /// How far back frames are kept while the VM runs: longer than the news of its stop takes.
 const PRE_ROLL: Duration = Duration::from_millis(500);
 /// Runs of frames between two looks at everything else.
@@ -55,6 +57,8 @@ impl Worker {
                 Ok(false) | Err(_) => break,
             }
         }
+        // A ring whose interface went away would wake this thread for ever.
+        capture.take_error();
         let overflow = capture.take_overflow();
         if overflow > 0 {
             self.note_overflow(overflow);
@@ -64,7 +68,10 @@ impl Worker {
         }
         self.capture = Some(capture);
         if matches!(self.state, State::Calibrate) {
-            self.kept.forget_older(clock::realtime_ns().saturating_sub(nanos(PRE_ROLL)));
+            let long_ago = clock::realtime_ns().saturating_sub(nanos(PRE_ROLL));
+            // A guest that is slow has old frames in its TAP's queue, and may lack them when it stops.
+            let read = self.evidence.as_ref().and_then(Evidence::read_lately).unwrap_or(u64::MAX);
+            self.kept.forget_older(long_ago, read.saturating_sub(UNREAD));
         }
     }
 
@@ -123,7 +130,7 @@ impl Worker {
     }
 
     fn note_overflow(&mut self, frames: u64) {
-        if self.cut.is_some() {
+        if self.cut.is_some() || matches!(self.state, State::Stopping { .. }) {
             self.report.ring_full += frames;
             self.warn("ring_full", "frames come faster than they are taken: the kernel drops some");
         } else if let Some(evidence) = &mut self.evidence {
@@ -199,8 +206,11 @@ impl Worker {
             sent: report.sent,
             lost: report.hold_full + report.ring_full + report.unsendable + report.no_peer,
         });
+        self.end_asked_at = clock::realtime_ns();
+        let ping = Message::Ping { sent_ns: self.end_asked_at };
         if let Some(connection) = self.link.up() {
             connection.push(&end);
+            connection.push(&ping);
         }
     }
 
@@ -261,8 +271,7 @@ impl Worker {
         let thrown_away_frames = doubtful.frames().take(count);
         let dropped = kept.frames().skip(overflow.start).take(overflow.len()).map(|(_, frame)| frame);
         let look = || counters(links, *ifindex);
-        let given_back =
-            inject(exit, thrown_away_frames.chain(dropped), *mtu, self.queue_length / 2, look);
+        let given_back = inject(exit, thrown_away_frames.chain(dropped), *mtu, self.queue_length / 2, look);
         self.report.given_back = given_back;
         self.report.give_back_basis = Some(thrown_away.basis.name());
         self.end_cancelled();

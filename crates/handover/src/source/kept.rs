@@ -86,10 +86,11 @@ impl Kept {
         (self.first..).zip(self.queue.frames())
     }
 
-    /// Forgets frames stamped before `moment` (nanoseconds since 1970).
-    pub(super) fn forget_older(&mut self, moment: u64) {
-        let old = self.queue.frames().take_while(|frame| frame.captured.timestamp_ns < moment).count();
-        self.forget(old);
+    /// Forgets frames below `index` that were stamped before `moment` (nanoseconds since 1970).
+    pub(super) fn forget_older(&mut self, moment: u64, index: u64) {
+        let below = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let is_old = |frame: &Frame<'_>| frame.captured.timestamp_ns < moment;
+        self.forget(self.queue.frames().take(below).take_while(is_old).count());
     }
 
     /// Forgets frames below `index`: nothing of them is sent, and what is not sent begins there.
@@ -204,7 +205,7 @@ mod tests {
     fn frames_leave_from_the_cut_on_and_stay_until_they_are_acknowledged() {
         let mut kept = Kept::new(1 << 20);
         keep(&mut kept, 100..110);
-        kept.forget_older(103);
+        kept.forget_older(109, 3);
         assert_eq!((kept.first(), kept.next()), (3, 10));
         kept.cut(5);
         assert_eq!(sent(&mut kept, 3), [5, 6, 7]);

@@ -29,6 +29,8 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct Link {
     peers: Peers,
+    /// For people.
+    address: String,
     wake: Arc<OwnedFd>,
     stage: Stage,
     clock: PeerClock,
@@ -37,10 +39,16 @@ pub(super) struct Link {
 impl Link {
     /// Begins to dial.
     pub(super) fn open(to: &StreamPlan, wake: &Arc<OwnedFd>) -> Result<Self, HandoverError> {
-        let failed = |error| HandoverError::Stream { option: "--to", address: to.address.to_string(), error };
+        let address = to.address.to_string();
+        let failed = |error| HandoverError::Stream { option: "--to", address: address.clone(), error };
         let (peers, peer) = Peers::open(to, true, wake).map_err(failed)?;
-        let mut link =
-            Self { peers, wake: Arc::clone(wake), stage: Stage::Dialing, clock: PeerClock::default() };
+        let mut link = Self {
+            peers,
+            address,
+            wake: Arc::clone(wake),
+            stage: Stage::Dialing,
+            clock: PeerClock::default(),
+        };
         if let Some(peer) = peer {
             link.stage = Stage::Greeting(Connection::new(peer));
         }
@@ -85,7 +93,7 @@ impl Link {
         let sought = self.peers.seek(was_good, &wake);
         sought.map(drop).map_err(|error| HandoverError::Stream {
             option: "--to",
-            address: String::new(),
+            address: self.address.clone(),
             error,
         })
     }

@@ -10,17 +10,20 @@ mod link;
 mod state;
 mod worker;
 
+use crate::cut::RingLocation;
 use crate::error::HandoverError;
 use crate::event::Observer;
-use crate::plan::{Process, SourcePlan};
+use crate::plan::SourcePlan;
 use crate::report::SourceReport;
 use tapferry_redirect::thread::{Handle, Reply};
 use worker::Worker;
 
 /// What the VM did, and questions.
 pub(crate) enum Command {
-    /// A migration has begun.
-    Calibrate(Process),
+    /// A migration has begun; the VM's process, if it is known.
+    Calibrate(Option<i32>),
+    /// Where the queue is through which the guest receives, or why that is not known.
+    ReceiveQueue(Result<RingLocation, String>),
     /// The VM stopped, at this time (nanoseconds since 1970); `None`: now.
     Stopped(Option<u64>),
     /// The VM runs on here: the migration was cancelled, or has failed.
@@ -46,9 +49,15 @@ impl Source {
         Handle::start(&name, || Command::Stop, open, Worker::run).map(Self)
     }
 
-    /// A migration has begun: frames are captured from now on, and the cut is prepared.
-    pub fn calibrate(&self, process: Process) {
-        self.0.send(Command::Calibrate(process));
+    /// A migration of process `pid` has begun: frames are captured from now on, and the cut is prepared.
+    pub fn calibrate(&self, pid: Option<i32>) {
+        self.0.send(Command::Calibrate(pid));
+    }
+
+    /// Where that process keeps the queue through which its guest receives, or why that is not known, in one line for
+    /// the report. Comes after [`Source::calibrate`]: finding it takes a moment, in which frames come.
+    pub fn receive_queue(&self, queue: Result<RingLocation, String>) {
+        self.0.send(Command::ReceiveQueue(queue));
     }
 
     /// The VM stopped at `at` (CLOCK_REALTIME, nanoseconds since 1970). Means nothing without a migration.

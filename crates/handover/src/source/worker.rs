@@ -28,7 +28,7 @@ use crate::cut::{Cut, GiveBack};
 use crate::error::HandoverError;
 use crate::event::{Event, EventKind, Observer};
 use crate::evidence::{CAPTURE_LAG, Evidence};
-use crate::plan::{Process, SourcePlan};
+use crate::plan::SourcePlan;
 use crate::report::{Entered, Outcome, SourceReport};
 use crate::wire::{self, Hello, Message, Method, Refusal, RefusalCode, Role};
 
@@ -44,6 +44,8 @@ const LEARNING: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(500);
 /// The network has learned after this, or never will.
 const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+/// Reads from the link between two looks at everything else.
+const READS_PER_TURN: usize = 64;
 /// How long the destination may take to confirm the end, or the next frames before it.
 const CONFIRMATION: Duration = Duration::from_secs(5);
 /// How long the destination may be gone after the VM runs there.
@@ -108,6 +110,8 @@ pub(super) struct Worker {
     absent_since: u64,
     /// Since when the destination has given up (CLOCK_MONOTONIC), and why.
     given_up: Option<(u64, String)>,
+    /// The ping that was sent behind the end, by its time (CLOCK_REALTIME).
+    pub(super) end_asked_at: u64,
     /// Since when the VM runs at the destination, by the clock there (nanoseconds since 1970).
     resumed_there: Option<u64>,
 
@@ -172,6 +176,7 @@ impl Worker {
             completed_at: None,
             absent_since: clock::monotonic_ns(),
             given_up: None,
+            end_asked_at: 0,
             resumed_there: None,
             state: State::Armed,
             report: SourceReport::default(),
@@ -221,7 +226,12 @@ impl Worker {
     fn obey(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Calibrate(process) => self.calibrate(process),
+                Command::Calibrate(pid) => self.calibrate(pid),
+                Command::ReceiveQueue(queue) => {
+                    if let Some(evidence) = &mut self.evidence {
+                        evidence.set_queue(queue);
+                    }
+                }
                 Command::Stopped(at) => self.stop_at(at),
                 Command::Resumed => self.cancel(),
                 Command::Completed => self.completed_at = Some(clock::monotonic_ns()),
@@ -271,12 +281,13 @@ impl Worker {
                     true => "the VM did not run at the destination",
                     false => "the destination did not say that the VM runs there",
                 };
-                let reason = self.given_up.take().map_or(format!("{what} within {patience} s"), |(_, reason)| reason);
+                let reason =
+                    self.given_up.take().map_or(format!("{what} within {patience} s"), |(_, reason)| reason);
                 self.fail(&reason);
             }
             State::Drain { since, told: None } if self.is_quiet(since, now) => self.tell_end(since, now),
             State::Drain { told: Some(told), .. } => {
-                if self.kept.is_acknowledged() {
+                if self.kept.is_acknowledged() && self.end_is_heard() {
                     self.end(State::Done, Outcome::Done, None);
                 } else if now.saturating_sub(told) > nanos(CONFIRMATION) {
                     self.fail("the destination did not confirm that it has everything");
@@ -311,21 +322,36 @@ impl Worker {
     }
 
     /// A migration has begun.
-    fn calibrate(&mut self, process: Process) {
+    fn calibrate(&mut self, pid: Option<i32>) {
         if self.state != State::Armed {
             return;
         }
-        self.hold_tap(&process);
-        self.evidence = Some(Evidence::new(process));
+        self.find_tap_again();
+        self.hold_tap(pid);
+        self.evidence = Some(Evidence::new(pid));
         if self.open_capture() {
             self.enter(State::Calibrate, "a migration has begun: frames are captured and counted");
         }
     }
 
-    fn hold_tap(&mut self, process: &Process) {
+    /// A TAP may have been made anew since this was armed.
+    fn find_tap_again(&mut self) {
+        let name = &self.plan.netdev.name;
+        let Ok(Some(interface)) = self.links.by_name(name) else { return };
+        self.mtu = interface.mtu;
+        self.queue_length = interface.tx_queue_length;
+        if interface.ifindex != self.ifindex
+            && let Ok(injector) = Injector::open(name, self.plan.mark)
+        {
+            self.ifindex = interface.ifindex;
+            self.exit.attach(injector);
+        }
+    }
+
+    fn hold_tap(&mut self, pid: Option<i32>) {
         let name = &self.plan.netdev.name;
         let namespace = self.plan.netdev.namespace.as_ref().map(Namespace::id);
-        match process.pid.map(|pid| HeldTap::of_process(pid, name, namespace)) {
+        match pid.map(|pid| HeldTap::of_process(pid, name, namespace)) {
             Some(Ok(held)) => self.tap = held,
             Some(Err(error)) => {
                 let message =
@@ -414,6 +440,10 @@ impl Worker {
     /// The VM runs at the destination since `at` (nanoseconds since 1970, that host's clock).
     fn drain_since(&mut self, at: u64) {
         self.resumed_there = Some(at);
+        if self.state == State::Calibrate {
+            // It has stopped here, although nobody has told.
+            self.stop_at(None);
+        }
         if let State::Forward { .. } = self.state {
             self.report.resumed_ns = Some(self.link.clock().here(at));
             let since = clock::monotonic_ns();
@@ -426,6 +456,12 @@ impl Worker {
     fn is_quiet(&self, since: u64, now: u64) -> bool {
         let (learning, drained) = (now.saturating_sub(since), now.saturating_sub(self.unicast_at));
         learning > nanos(LONGEST_DRAIN) || (learning > nanos(LEARNING) && drained > nanos(QUIET))
+    }
+
+    /// Whether the destination has read the end: what it has not read may be lost when the connection is closed.
+    fn end_is_heard(&mut self) -> bool {
+        let asked_at = self.end_asked_at;
+        self.link.up().is_some_and(|connection| connection.answered_ns() >= asked_at)
     }
 
     fn tell_end(&mut self, since: u64, now: u64) {
@@ -468,7 +504,7 @@ impl Worker {
 
     /// Takes in what the destination says.
     fn hear(&mut self) -> Result<(), Loss> {
-        loop {
+        for _ in 0..READS_PER_TURN {
             loop {
                 let Some(connection) = self.link.connection() else { return Ok(()) };
                 let Some(message) = connection.next()? else { break };
@@ -487,9 +523,10 @@ impl Worker {
             }
             let Some(connection) = self.link.connection() else { return Ok(()) };
             if !connection.receive()? {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     fn note_ack(&mut self, next_index: u64) {
@@ -622,8 +659,14 @@ impl Worker {
 
     fn finish(&mut self) {
         if self.report.outcome == Outcome::Pending {
-            self.report.outcome = Outcome::Stopped;
-            self.report.reason = Some("it was told to stop".into());
+            let is_under_way = !matches!(self.state, State::Armed | State::Calibrate);
+            let (outcome, reason) = if is_under_way {
+                (Outcome::Failed, "tapferry at the source was told to stop in the midst of it")
+            } else {
+                (Outcome::Stopped, "it was told to stop before the VM had stopped")
+            };
+            self.report.outcome = outcome;
+            self.report.reason = Some(reason.into());
         }
         // What was said last is worth a moment.
         if let Some(connection) = self.link.connection() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tapferry_handover::plan::{DEFAULT_MAX_HOLD, DEFAULT_RESUME_TIMEOUT};
 use tapferry_handover::{
-    Destination, DestinationPlan, DestinationReport, Event, EventKind, Identity, Observer, Process, Source,
+    Destination, DestinationPlan, DestinationReport, Event, EventKind, Identity, Observer, Source,
     SourcePlan, SourceReport,
 };
 use tapferry_redirect::{Address, Netdev, StreamPlan};
@@ -182,7 +182,7 @@ impl Side<Source> {
 
     /// The same whether or not there is a destination; the cut is yet to come.
     pub(crate) fn migrate_alone(&self, here: &Reader, frames: u64) {
-        self.handle.calibrate(Process::default());
+        self.handle.calibrate(None);
         self.told.wait_state("calibrate");
         send("tapA", 0..frames);
         here.wait_for(frames, PATIENCE);

@@ -2,7 +2,7 @@
 
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
-use tapferry_handover::{DestinationPlan, Identity, Process, RamBlock, RingLocation, SourcePlan};
+use tapferry_handover::{DestinationPlan, Identity, RamBlock, RingLocation, SourcePlan};
 use tapferry_redirect::StreamPlan;
 
 use crate::error::Failure;
@@ -193,27 +193,13 @@ impl TryFrom<&HandoverMemory> for RamBlock {
     }
 }
 
-/// The VM's process, as far as it is known when a migration begins.
+/// Where the queue is through which the guest receives, or why that is not known: one of the two.
 #[napi(object)]
-pub struct HandoverProcess {
-    /// Its number.
-    pub pid: Option<i32>,
-    /// Its receive queue; without it the cut is not exact.
+pub struct HandoverReceiveQueue {
+    /// The queue; without it the cut is not exact.
     pub ring: Option<HandoverRing>,
     /// Why there is none, in one line for the report.
     pub why_no_ring: Option<String>,
-}
-
-impl TryFrom<HandoverProcess> for Process {
-    type Error = Failure;
-
-    fn try_from(process: HandoverProcess) -> Result<Self, Failure> {
-        Ok(Self {
-            pid: process.pid,
-            ring: process.ring.map(RingLocation::try_from).transpose()?,
-            why_no_ring: process.why_no_ring,
-        })
-    }
 }
 
 /// Nanoseconds since 1970, where they are such.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use napi::bindgen_prelude::{AsyncTask, BigInt};
 use napi::{Env, Result};
 use napi_derive::napi;
-use tapferry_handover::{Process, Source, SourcePlan};
+use tapferry_handover::{RingLocation, Source, SourcePlan};
 
 use crate::error::Failure;
 use crate::handover::event::{OnEvent, observer};
-use crate::handover::options::{HandoverProcess, HandoverSourceOptions, moment};
+use crate::handover::options::{HandoverReceiveQueue, HandoverSourceOptions, moment};
 use crate::handover::report::HandoverSourceReport;
 use crate::promise::{Work, promise};
 
@@ -34,11 +34,18 @@ impl HandoverSource {
         })
     }
 
-    /// A migration has begun.
+    /// A migration has begun: frames are captured from now on.
     #[napi(catch_unwind)]
-    pub fn calibrate(&self, env: Env, process: HandoverProcess) -> Result<()> {
-        let process = Process::try_from(process).map_err(|failure| failure.into_rejection(env))?;
-        self.core.calibrate(process);
+    pub fn calibrate(&self, pid: Option<i32>) {
+        self.core.calibrate(pid);
+    }
+
+    /// Where the guest's receive queue is, or why that is not known.
+    #[napi(catch_unwind)]
+    pub fn receive_queue(&self, env: Env, queue: HandoverReceiveQueue) -> Result<()> {
+        let ring = queue.ring.map(RingLocation::try_from).transpose();
+        let ring = ring.map_err(|failure| failure.into_rejection(env))?;
+        self.core.receive_queue(ring.ok_or_else(|| queue.why_no_ring.unwrap_or_default()));
         Ok(())
     }
 
