@@ -189,12 +189,15 @@ impl Worker {
             sent: report.sent,
             lost: report.hold_full + report.ring_full + report.unsendable + report.no_peer,
         });
+        self.end_told_ns = clock::realtime_ns();
         if let Some(connection) = self.link.up() {
             connection.push(&end);
+            connection.push(&Message::Ping { sent_ns: self.end_told_ns });
         }
     }
 
-    /// Captures no more, and takes what is there.
+    /// Captures no more, and takes what is there. Its sockets are closed at the end: the kernel waits for every CPU
+    /// then, and on a busy host the destination would take that for silence.
     pub(super) fn close_capture(&mut self) {
         if let Some(capture) = &mut self.capture {
             capture.refuse_more();
@@ -207,7 +210,7 @@ impl Worker {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.capture = None;
+        self.closed_capture = self.capture.take().or(self.closed_capture.take());
     }
 
     /// Remembers the frames behind the cut: if the VM runs on here, these are the ones that it may lack.

@@ -78,6 +78,8 @@ pub(super) struct Worker {
     tap: Vec<HeldTap>,
     pub(super) exit: NetdevExit,
     pub(super) capture: Option<Capture>,
+    /// The same when it captures no more.
+    pub(super) closed_capture: Option<Capture>,
     pub(super) kept: Kept,
     /// Copies of the first frames behind the cut.
     pub(super) doubtful: FrameQueue,
@@ -100,6 +102,9 @@ pub(super) struct Worker {
     gone_at: Option<u64>,
     /// Since when there is no destination (CLOCK_MONOTONIC).
     absent_since: u64,
+    /// When the end was told (CLOCK_REALTIME), and whether the destination has heard it.
+    pub(super) end_told_ns: u64,
+    end_is_heard: bool,
     /// Since when the destination has given up (CLOCK_MONOTONIC), and why.
     given_up: Option<(u64, String)>,
 
@@ -148,6 +153,7 @@ impl Worker {
             tap: Vec::new(),
             exit,
             capture: None,
+            closed_capture: None,
             kept: Kept::new(plan.max_hold),
             doubtful: FrameQueue::new(DOUBTFUL_BYTES, DOUBTFUL),
             captured: 0,
@@ -161,6 +167,8 @@ impl Worker {
             runs_on_since: 0,
             gone_at: None,
             absent_since: 0,
+            end_told_ns: 0,
+            end_is_heard: false,
             given_up: None,
             state: State::Armed,
             report: SourceReport::default(),
@@ -254,9 +262,10 @@ impl Worker {
             }
             State::Drain { since, told: None } if self.is_quiet(since, now) => self.tell_end(since, now),
             State::Drain { told: Some(told), .. } => {
-                if self.kept.is_acknowledged() {
+                let is_late = now.saturating_sub(told) > nanos(CONFIRMATION);
+                if self.kept.is_acknowledged() && (self.end_is_heard || is_late) {
                     self.end(State::Done, Outcome::Done, None);
-                } else if now.saturating_sub(told) > nanos(CONFIRMATION) {
+                } else if is_late && self.link.is_up() {
                     self.fail("the destination did not confirm that it has everything");
                 }
             }
@@ -435,7 +444,12 @@ impl Worker {
                         let reason = format!("the destination gave up: {reason}");
                         self.give_up(&reason);
                     }
-                    // Pings and their answers; what only a source says means nothing to one.
+                    // A ping that was sent after the end, or with it, was heard after it.
+                    Message::Pong { ping_ns, .. } => {
+                        let is_told = matches!(self.state, State::Drain { told: Some(_), .. });
+                        self.end_is_heard |= is_told && ping_ns >= self.end_told_ns;
+                    }
+                    // Pings have been answered; what only a source says means nothing to one.
                     _ => {}
                 }
             }
@@ -516,7 +530,7 @@ impl Worker {
         // A destination that has given up, or has everything, goes.
         let is_over = match self.state {
             State::GiveBack { .. } => true,
-            State::Drain { told, .. } => told.is_some() && self.kept.is_acknowledged(),
+            State::Drain { .. } => self.end_is_heard && self.kept.is_acknowledged(),
             _ => self.given_up.is_some(),
         };
         if was_up && is_over {
@@ -583,7 +597,7 @@ impl Worker {
         if let Some(connection) = self.link.connection() {
             connection.flush().ok();
         }
-        self.capture = None;
+        (self.capture, self.closed_capture) = (None, None);
         self.update_report();
         self.account_for_the_rest();
         self.tap.clear();
