@@ -268,7 +268,7 @@ export interface HandoverSlice {
   deduplicated: number
 }
 
-/** From the cut on, captured = sent + held + holdFull + ringFull + noPeer + discarded. */
+/** From the cut on, captured = sent + held + holdFull + ringFull + unsendable + reflected + noPeer + discarded. */
 export interface HandoverSourceReport extends HandoverReportHead {
   captured: number
   sent: number
@@ -276,9 +276,12 @@ export interface HandoverSourceReport extends HandoverReportHead {
   held: number
   holdFull: number
   ringFull: number
+  unsendable: number
+  reflected: number
   noPeer: number
   discarded: number
   givenBack: number
+  giveBackBasis?: 'contents' | 'lengths' | 'counts' | 'unsure'
   cutMethod?: 'used_ring' | 'used_index' | 'tx_packets' | 'timestamp'
   /** Why by no better method. */
   cutReason?: string

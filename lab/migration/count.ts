@@ -22,6 +22,8 @@ export interface Count {
   readonly reordered: number
   /** Of the lost ones, those that no migration explains: a guest that was too slow for its queue, for example. */
   readonly elsewhere: number
+  /** Of those that were sent when the guest had run again for long enough that all is as before. */
+  readonly later: { readonly sent: number; readonly lost: number }
   readonly gaps: readonly Gap[]
 }
 
@@ -38,6 +40,8 @@ export interface Gap {
  * have gone to the old host, because the network had not heard of the new one yet.
  */
 const MARGIN_MS = 150
+/** QEMU has announced the guest for the last time long before. */
+const LATER_MS = 2_000
 
 export function count(flow: Flow | undefined, sent: Sent, { stoppedNs, resumedNs }: Window): Count {
   const { ranges = [], duplicates = 0, outOfOrder = 0 } = flow ?? {}
@@ -47,7 +51,9 @@ export function count(flow: Flow | undefined, sent: Sent, { stoppedNs, resumedNs
   const gaps = missing(ranges, sent.sent).map(([first, last]) => {
     return { first, last, fromMs: at(first), toMs: at(last) }
   })
-  const endMs = Number(resumedNs - stoppedNs) / 1e6 + MARGIN_MS
+  const resumedMs = Number(resumedNs - stoppedNs) / 1e6
+  const endMs = resumedMs + MARGIN_MS
+  const firstLater = Math.ceil((resumedMs + LATER_MS - startMs) / spacingMs)
   const explained = (gap: Gap) => gap.toMs >= -MARGIN_MS && gap.fromMs <= endMs
   return {
     sent: sent.sent,
@@ -55,12 +61,16 @@ export function count(flow: Flow | undefined, sent: Sent, { stoppedNs, resumedNs
     duplicated: duplicates,
     reordered: outOfOrder,
     elsewhere: total(gaps.filter(gap => !explained(gap))),
+    later: {
+      sent: Math.max(sent.sent - firstLater, 0),
+      lost: total(gaps.map(gap => ({ ...gap, first: Math.max(gap.first, firstLater) }))),
+    },
     gaps,
   }
 }
 
-function total(gaps: readonly Gap[]): number {
-  return gaps.reduce((sum, { first, last }) => sum + last - first + 1, 0)
+function total(gaps: readonly Pick<Gap, 'first' | 'last'>[]): number {
+  return gaps.reduce((sum, { first, last }) => sum + Math.max(last - first + 1, 0), 0)
 }
 
 /** The complement of ascending ranges. */

@@ -3,13 +3,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type GuestImage, Vm, type VmOptions } from '../../test/support/vm.ts'
 import type { Cleanup } from './cleanup.ts'
-import { CLIENT_ADDRESS, GUEST_ADDRESS, type Host, PREFIX, TAP } from './network.ts'
+import { CLIENT_ADDRESS, GUEST_ADDRESS, type Host, PREFIX } from './network.ts'
 import type { Machine } from './variants.ts'
 
-export const NETDEV = 'hn0'
-export const MAC = '52:54:00:00:00:01'
-/** The guest's name for its NIC. */
-export const NIC = 'eth0'
+/** Of the first and the second NIC: QEMU's id of the netdev, the address, and the guest's name. */
+export const NICS = [
+  { netdev: 'hn0', mac: '52:54:00:00:00:01', nic: 'eth0' },
+  { netdev: 'hn1', mac: '52:54:00:00:00:02', nic: 'eth1' },
+] as const
 
 /**
  * Not 128M: where a block of memory is a multiple of 256 KiB, the dirty bitmap of QEMU's emulation forgets a page
@@ -38,7 +39,9 @@ export class Machines {
   async boot(host: Host): Promise<Vm> {
     const vm = await this.#start(host, {})
     await vm.console.booted()
-    await vm.console.ask(`address ${NIC} ${GUEST_ADDRESS}/${PREFIX}`, 'addressed')
+    const [{ nic: first }, { nic: second }] = NICS
+    await vm.console.ask(`address ${first} ${GUEST_ADDRESS}/${PREFIX}`, 'addressed')
+    if (host.taps.length > 1) await vm.console.ask(`send 1 60 0 ${second}`, 'sent')
     for (let attempt = 0; attempt < PING_ATTEMPTS; attempt += 1) {
       const { answers } = await vm.console.ask(`ping ${CLIENT_ADDRESS} 1`, 'pinged')
       if (answers === 1) return vm
@@ -52,12 +55,17 @@ export class Machines {
     return this.#start(host, { incoming: true })
   }
 
-  async #start({ name, lab }: Host, more: Partial<VmOptions>): Promise<Vm> {
+  async #start({ name, lab, taps }: Host, more: Partial<VmOptions>): Promise<Vm> {
     this.#started += 1
     const { nic = '', vnetHdr = true, queues = 1 } = this.#machine
     const vm = await Vm.start(lab, this.#directory, {
       name: `${name}${this.#started}`,
-      netdevs: { [NETDEV]: { tap: TAP, vnetHdr, nic: [`mac=${MAC}`, nic].filter(Boolean).join() } },
+      netdevs: Object.fromEntries(
+        NICS.slice(0, taps.length).map(({ netdev, mac }, index) => [
+          netdev,
+          { tap: taps[index] ?? '', vnetHdr, nic: [`mac=${mac}`, nic].filter(Boolean).join() },
+        ]),
+      ),
       image: this.#image,
       memory: MEMORY,
       queues,

@@ -12,7 +12,10 @@
  *     pace.ts       when QEMU is to stop the VM, and how fast its state travels
  *     watch.ts      what VMs tell of it
  *     ferries.ts    tapferry on both hosts
+ *     kills.ts      when one of them is killed
+ *     traces.ts     what they may leave on the hosts
  *     starve.ts     busy loops beside it all
+ *     scene.ts      all of that together: a guest that can migrate as often as one likes
  *     rounds.ts     one variant: to and fro
  *     report.ts     what is printed
  *     cleanup.ts    what is undone at the end
@@ -28,8 +31,9 @@ import { Unavailable } from '../../test/support/testbed.ts'
 import { Cleanup } from './cleanup.ts'
 import { prepareImage } from './image.ts'
 import { type Plan, parse, USAGE, UsageError } from './options.ts'
-import { printHead, printRow, printSummary } from './report.ts'
-import { type Row, rounds } from './rounds.ts'
+import { printHead, printKilled, printRow, printSummary } from './report.ts'
+import { rounds } from './rounds.ts'
+import type { Row } from './scene.ts'
 
 const STATUS_USAGE = 2
 const STATUS_MISSING = 3
@@ -55,7 +59,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-async function measure({ variants, migrations, ferries, json }: Plan, cleanup: Cleanup): Promise<number> {
+async function measure({ variants, ferries, json }: Plan, cleanup: Cleanup): Promise<number> {
   const image = await prepareImage()
   if (json !== undefined) await writeFile(json, '')
   const rows: Row[] = []
@@ -63,7 +67,7 @@ async function measure({ variants, migrations, ferries, json }: Plan, cleanup: C
   printHead()
   for (const variant of variants) {
     try {
-      for await (const row of rounds(image, { variant, migrations, ferries }, cleanup)) {
+      for await (const row of rounds(image, variant, ferries, cleanup)) {
         rows.push(row)
         printRow(row)
         if (json !== undefined) await appendFile(json, `${JSON.stringify(row)}\n`)
@@ -78,6 +82,7 @@ async function measure({ variants, migrations, ferries, json }: Plan, cleanup: C
     }
   }
   printSummary(rows)
+  printKilled(rows)
   return failures === 0 ? 0 : 1
 }
 

@@ -6,14 +6,14 @@
  *     A -- B: mig0, by which the state of the VM travels, no faster than a network does
  *     A -- B: ctl0, for the two tapferrys
  *
+ * A VM with two netdevs has tap1 beside tap0.
+ *
  * All bridges learn, as they do by default: until the guest is heard at its new host, its frames go to the old one.
  */
 
 import { Lab } from '../../test/support/testbed.ts'
 import type { Cleanup } from './cleanup.ts'
 
-/** Both hosts' TAPs are called so; a TAP's queue keeps its default length, which is a part of what is measured. */
-export const TAP = 'tap0'
 export const CLIENT_NIC = 'eth0'
 
 export const CLIENT_ADDRESS = '10.0.0.1'
@@ -23,6 +23,8 @@ export const PREFIX = 24
 export interface Host {
   readonly name: 'a' | 'b'
   readonly lab: Lab
+  /** One for each netdev of the VM; a TAP's queue keeps its default length, which is a part of what is measured. */
+  readonly taps: readonly string[]
   /** Where it takes the state of a VM. */
   readonly migrationAddress: string
   /** Where its tapferry can be reached. */
@@ -37,6 +39,7 @@ export interface Network {
 /** What is up to the variant. */
 interface Shape {
   readonly queues: number
+  readonly nics: number
   /** Megabits a second for the state of the VM. */
   readonly migrationMbit: number
 }
@@ -65,16 +68,17 @@ async function open(cleanup: Cleanup): Promise<Lab> {
 }
 
 async function host(name: Host['name'], number: number, lab: Lab, shape: Shape): Promise<Host> {
-  const { queues, migrationMbit } = shape
-  await lab.ask('tap', { name: TAP, held: false, queues })
-  await lab.ask('bridge', { name: 'br0', ports: ['uplink', TAP] })
+  const { queues, nics, migrationMbit } = shape
+  const taps = Array.from({ length: nics }, (_, index) => `tap${index}`)
+  for (const tap of taps) await lab.ask('tap', { name: tap, held: false, queues })
+  await lab.ask('bridge', { name: 'br0', ports: ['uplink', ...taps] })
   const migrationAddress = `10.1.0.${number}`
   const controlAddress = `10.2.0.${number}`
   await ip(lab, 'addr', 'add', `${migrationAddress}/${PREFIX}`, 'dev', 'mig0')
   await ip(lab, 'addr', 'add', `${controlAddress}/${PREFIX}`, 'dev', 'ctl0')
   const limit = ['tbf', 'rate', `${migrationMbit}mbit`, 'burst', '256kb', 'latency', '50ms']
   await lab.ask('run', { command: ['tc', 'qdisc', 'add', 'dev', 'mig0', 'root', ...limit] })
-  return { name, lab, migrationAddress, controlAddress }
+  return { name, lab, taps, migrationAddress, controlAddress }
 }
 
 /** A cable between two namespaces. */

@@ -5,8 +5,6 @@ import { VARIANTS, type Variant, variant } from './variants.ts'
 
 export interface Plan {
   readonly variants: readonly Variant[]
-  /** How often each of them migrates. */
-  readonly migrations: number
   /** Whether tapferry hands over the frames. */
   readonly ferries: boolean
   /** Where the raw rows go. */
@@ -21,9 +19,9 @@ export const USAGE = `usage: npm run lab:migration -- [--with | --without] [opti
   --with            tapferry hands the frames over, on both hosts
   --without         it does not: what migrations lose by themselves (default)
   --variant=NAME    may be repeated, or a list with commas; 'all' are all (default: basic)
-                    ${VARIANTS.slice(0, 8).join(' ')}
-                    ${VARIANTS.slice(8).join(' ')}
-  --migrations=N    of each variant (default: 3)
+                    ${VARIANTS.slice(0, 9).join(' ')}
+                    ${VARIANTS.slice(9).join(' ')}
+  --migrations=N    of each variant (default: 3; killed: each moment once)
   --rate=N          datagrams a second
   --size=BYTES      of each frame
   --broadcasts=N    broadcasts a second beside them
@@ -38,25 +36,29 @@ export function parse(args: readonly string[]): Plan | undefined {
   if (values.help) return undefined
   if (values.with && values.without) throw new UsageError('--with and --without are one or the other')
   const names = (values.variant ?? ['basic']).flatMap(list => list.split(','))
-  const chosen = names.flatMap(name => (name === 'all' ? VARIANTS : [name]))
+  const ferries = values.with ?? false
+  const all = VARIANTS.filter(name => ferries || !variant(name)?.course.killed)
+  const chosen = names.flatMap(name => (name === 'all' ? all : [name]))
   const own = (name: 'rate' | 'size' | 'broadcasts' | 'tcp', least: number) => {
     const value = number(name, values[name], least)
     return value === undefined ? {} : { [name]: value }
   }
   const traffic = { ...own('rate', 1), ...own('size', 58), ...own('broadcasts', 0), ...own('tcp', 0) }
   const downtimeMs = number('downtime', values.downtime, 1)
+  const migrations = number('migrations', values.migrations, 1)
   return {
     variants: chosen.map(name => {
       const plain = variant(name)
       if (plain === undefined) throw new UsageError(`there is no variant '${name}'`)
+      if (plain.course.killed && !ferries) throw new UsageError(`variant '${name}' is for --with`)
       return {
         ...plain,
         traffic: { ...plain.traffic, ...traffic },
         downtimeMs: downtimeMs ?? plain.downtimeMs,
+        migrations: migrations ?? plain.migrations,
       }
     }),
-    migrations: number('migrations', values.migrations, 1) ?? 3,
-    ferries: values.with ?? false,
+    ferries,
     json: values.json,
   }
 }

@@ -2,7 +2,7 @@
 
 import type { Count } from './count.ts'
 import type { Ferried } from './ferries.ts'
-import type { Row } from './rounds.ts'
+import type { Row } from './scene.ts'
 
 /** A cell of each row. */
 type Column = readonly [title: string, width: number, cell: (row: Row) => string]
@@ -14,13 +14,28 @@ const COLUMNS: readonly Column[] = [
   ['lost', 6, row => String(row.unicast.lost)],
   ['dup', 5, row => String(row.unicast.duplicated)],
   ['reord', 7, row => String(row.unicast.reordered)],
-  ['broadcasts: sent/lost/dup/reord', 33, row => (row.broadcast ? counted(row.broadcast) : '-')],
+  ['second NIC: same', 18, row => (row.second ? counted(row.second) : '-')],
+  ['broadcasts: same', 18, row => (row.broadcast ? counted(row.broadcast) : '-')],
   ['down ms', 9, row => row.downtimeMs.toFixed(0)],
   ['total ms', 10, row => row.totalMs.toFixed(0)],
   ['tcp MB', 8, row => (row.stream ? (row.stream.received / 1e6).toFixed(1) : '-')],
   ['stall ms', 10, row => row.stream?.longestStallMs.toFixed(0) ?? '-'],
   ['resent', 8, row => String(row.stream?.retransmissions ?? '-')],
   ['wall s', 6, row => (row.wallMs / 1000).toFixed(1)],
+]
+
+const KILLED: readonly Column[] = [
+  ['killed', 8, row => row.killed?.side ?? ''],
+  ['at', 18, row => row.killed?.moment ?? ''],
+  ['ms since RESUME', 17, row => row.killed?.sinceResumeMs.toFixed(0) ?? ''],
+  ['lost', 6, row => String(row.unicast.lost)],
+  ['dup', 5, row => String(row.unicast.duplicated)],
+  ['reord', 7, row => String(row.unicast.reordered)],
+  ['later: sent/lost', 18, ({ unicast: { later } }) => `${later.sent}/${later.lost}`],
+  ['the other: status', 19, row => String(row.killed?.status)],
+  ['s after RESUME', 16, row => ((row.killed?.endedAfterMs ?? 0) / 1000).toFixed(1)],
+  ['left, at first', 48, row => listed(row.left)],
+  ['and for good', 12, row => listed(row.killed?.leftForGood ?? [])],
 ]
 
 /** A number of each row, of which a table shows the least and the most. */
@@ -30,10 +45,13 @@ const SPANS: readonly Span[] = [
   ['lost', 11, row => row.unicast.lost],
   ['dup', 9, row => row.unicast.duplicated],
   ['reord', 9, row => row.unicast.reordered],
+  ['second NIC lost', 17, row => row.second?.lost],
+  ['dup', 9, row => row.second?.duplicated],
   ['broadcast lost', 16, row => row.broadcast?.lost],
   ['broadcast dup', 15, row => row.broadcast?.duplicated],
   ['down ms', 11, row => row.downtimeMs],
   ['total ms', 11, row => row.totalMs],
+  ['tcp MB', 11, row => row.stream && row.stream.received / 1e6],
   ['stall ms', 10, row => row.stream?.longestStallMs],
   ['resent', 8, row => row.stream?.retransmissions],
 ]
@@ -48,6 +66,18 @@ export function printHead(): void {
 export function printRow(row: Row): void {
   line(COLUMNS.map(([, width, cell]) => cell(row).padEnd(width)))
   for (const fault of faults(row)) line([`  ${fault}`])
+}
+
+/** What became of those that lost their other side. */
+export function printKilled(rows: readonly Row[]): void {
+  const killed = rows.filter(row => row.killed !== undefined)
+  if (killed.length === 0) return
+  line([])
+  line(KILLED.map(([title, width]) => title.padEnd(width)))
+  for (const row of killed) {
+    line(KILLED.map(([, width, cell]) => cell(row).padEnd(width)))
+    line([`  ${row.killed?.lastLine}`])
+  }
 }
 
 /** The least and the most of each variant. */
@@ -66,14 +96,29 @@ export function printSummary(rows: readonly Row[]): void {
 }
 
 /** What makes a row worth less than it looks, or was not as it should be. */
-function faults({ unicast, lostByReader, stream, source, destination }: Row): string[] {
+function faults({ unicast, second, broadcast, lostByReader, stream, ...row }: Row): string[] {
+  const elsewhere = (flow: string, lost = 0) => {
+    return lost > 0 ? [`${lost} ${flow} were lost long before STOP or after RESUME`] : []
+  }
   return [
-    ...(unicast.elsewhere > 0 ? [`${unicast.elsewhere} were lost long before STOP or after RESUME`] : []),
+    ...elsewhere('datagrams', unicast.elsewhere),
+    ...elsewhere('datagrams to the second NIC', second?.elsewhere),
+    ...elsewhere('broadcasts', broadcast?.elsewhere),
     ...(lostByReader > 0 ? [`the guest did not count ${lostByReader} frames: its tally says nothing`] : []),
     ...(stream && stream.received !== stream.bytes ? [`the guest has not all ${stream.bytes} bytes`] : []),
-    ...ended('source', source),
-    ...ended('dest', destination),
+    // Of those that were killed there is a table of its own.
+    ...(row.killed
+      ? []
+      : [...ended('source', row.source), ...ended('dest', row.destination), ...left(row.left)]),
   ]
+}
+
+function left(traces: readonly string[]): string[] {
+  return traces.length === 0 ? [] : [`left behind: ${listed(traces)}`]
+}
+
+function listed(traces: readonly string[]): string {
+  return traces.join(', ') || 'nothing'
 }
 
 function ended(side: string, ferried: Ferried | undefined): string[] {

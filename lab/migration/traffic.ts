@@ -5,9 +5,9 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Lab, Reply } from '../../test/support/testbed.ts'
 import type { Tally, Vm } from '../../test/support/vm.ts'
 import { type Count, count, type Sent, type Window } from './count.ts'
-import { MAC, NIC } from './machine.ts'
+import { NICS } from './machine.ts'
 import { CLIENT_NIC, GUEST_ADDRESS } from './network.ts'
-import type { Traffic } from './variants.ts'
+import type { Variant } from './variants.ts'
 
 export interface Stream {
   readonly bytes: number
@@ -18,6 +18,9 @@ export interface Stream {
 
 export interface Counts {
   readonly unicast: Count
+  /** The second NIC's. */
+  readonly second?: Count
+  /** At the first NIC. */
   readonly broadcast?: Count
   readonly stream?: Stream
   /** Frames that the guest has received and not counted: the rest says nothing then. */
@@ -34,7 +37,14 @@ const BROADCAST_SIZE = 60
 const QUIET_MS = 500
 const SETTLE_MS = 30_000
 
-const FLOWS = { unicast: 0, broadcast: 1 } as const
+const [FIRST, SECOND] = NICS
+
+/** Each series of numbers, and the NIC that counts it. */
+const FLOWS = {
+  unicast: { flow: 0, nic: FIRST.nic },
+  broadcast: { flow: 1, nic: FIRST.nic },
+  second: { flow: 2, nic: SECOND.nic },
+} as const
 type FlowName = keyof typeof FLOWS
 
 export class Flows {
@@ -43,20 +53,29 @@ export class Flows {
   readonly #stream: Promise<Reply> | undefined
 
   /** Starts all flows, to a guest that has forgotten what it counted before. */
-  static async start(client: Lab, guest: Vm, traffic: Traffic): Promise<Flows> {
+  static async start(client: Lab, guest: Vm, { traffic, machine }: Variant): Promise<Flows> {
     const { rate, size, broadcasts, tcp } = traffic
     await guest.console.ask('clear', 'cleared')
     let stream: Promise<Reply> | undefined
     if (tcp > 0) {
       guest.console.tell(`receive ${STREAM_PORT}`)
       const to = `${GUEST_ADDRESS}:${STREAM_PORT}`
-      stream = client.ask('transfer', { to, rate: tcp, milliseconds: STREAM_MS })
+      const limit = Number.isFinite(tcp) ? { rate: tcp } : {}
+      stream = client.ask('transfer', { to, ...limit, milliseconds: STREAM_MS })
       // It is awaited at the end; what fails until then is not to end the process.
       stream.catch(() => {})
     }
-    await begin(client, 'unicast', { rate, size, destination: MAC })
-    if (broadcasts > 0) await begin(client, 'broadcast', { rate: broadcasts, size: BROADCAST_SIZE })
-    return new Flows(client, broadcasts > 0 ? ['unicast', 'broadcast'] : ['unicast'], stream)
+    const names: FlowName[] = ['unicast']
+    await begin(client, 'unicast', { rate, size, destination: FIRST.mac })
+    if (machine.nics === 2) {
+      names.push('second')
+      await begin(client, 'second', { rate, size, destination: SECOND.mac })
+    }
+    if (broadcasts > 0) {
+      names.push('broadcast')
+      await begin(client, 'broadcast', { rate: broadcasts, size: BROADCAST_SIZE })
+    }
+    return new Flows(client, names, stream)
   }
 
   private constructor(client: Lab, names: readonly FlowName[], stream: Promise<Reply> | undefined) {
@@ -69,11 +88,16 @@ export class Flows {
   async end(guest: Vm, window: Window): Promise<Counts> {
     const sent = await Promise.all(this.#names.map(name => this.#stop(name)))
     const stream = await this.#endStream(guest)
-    const tally = await settled(guest)
-    const [unicast, broadcast] = sent.map(flow => count(tally.flows[FLOWS[flow.name]], flow, window))
+    const nics = [...new Set(this.#names.map(name => FLOWS[name].nic))]
+    const tallies = await settled(guest, nics)
+    const counts = sent.map(({ name, ...flow }): [FlowName, Count] => {
+      const { nic, flow: series } = FLOWS[name]
+      return [name, count(tallies[nics.indexOf(nic)]?.flows[series], flow, window)]
+    })
+    const { unicast, ...others } = Object.fromEntries(counts) as Partial<Record<FlowName, Count>>
     if (unicast === undefined) throw new Error('nothing was sent')
-    const { lostByReader } = tally
-    return { unicast, ...(broadcast && { broadcast }), ...(stream && { stream }), lostByReader }
+    const lostByReader = tallies.reduce((sum, tally) => sum + tally.lostByReader, 0)
+    return { unicast, ...others, ...(stream && { stream }), lostByReader }
   }
 
   async #stop(name: FlowName): Promise<Sent & { name: FlowName }> {
@@ -98,17 +122,17 @@ export class Flows {
  * What the guest has counted when nothing more comes. A last frame would not tell: where the guest is too slow for
  * its queue, that one is lost, too.
  */
-async function settled(guest: Vm): Promise<Tally> {
-  let before: Tally | undefined
+async function settled(guest: Vm, nics: readonly string[]): Promise<Tally[]> {
+  let before: Tally[] | undefined
   for (let waitedMs = 0; waitedMs < SETTLE_MS; waitedMs += QUIET_MS) {
-    const [tally] = await guest.reports([NIC], () => true)
-    if (tally !== undefined && isDeepStrictEqual(tally, before)) return tally
-    before = tally
+    const tallies = await guest.reports(nics, () => true)
+    if (isDeepStrictEqual(tallies, before)) return tallies
+    before = tallies
     await sleep(QUIET_MS)
   }
   throw new Error(`frames still came to the guest ${SETTLE_MS / 1000} s after the last one was sent`)
 }
 
 async function begin(client: Lab, name: FlowName, fields: object): Promise<void> {
-  await client.ask('send-start', { name, netdev: CLIENT_NIC, kind: 'udp', flow: FLOWS[name], ...fields })
+  await client.ask('send-start', { name, netdev: CLIENT_NIC, kind: 'udp', flow: FLOWS[name].flow, ...fields })
 }

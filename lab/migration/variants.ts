@@ -1,5 +1,7 @@
 /** What a migration can be like: each variant names how it differs from the plain one. */
 
+import { KILLS } from './kills.ts'
+
 /** Flows of numbered datagrams to the guest, and what else there is. */
 export interface Traffic {
   /** Unicast datagrams a second. */
@@ -8,7 +10,7 @@ export interface Traffic {
   readonly size: number
   /** Broadcast datagrams a second, as a flow of their own. */
   readonly broadcasts: number
-  /** Bytes a second over TCP from the client's own network stack; 0 is none. */
+  /** Bytes a second over TCP from the client's own network stack; 0 is none, Infinity as many as there is room for. */
   readonly tcp: number
 }
 
@@ -18,6 +20,8 @@ export interface Machine {
   readonly nic?: string
   readonly vnetHdr?: boolean
   readonly queues?: number
+  /** Each with a netdev of its own; frames come to all of them. */
+  readonly nics?: number
 }
 
 /** How a migration goes on or ends. */
@@ -30,6 +34,10 @@ export interface Course {
   readonly lateDestination: boolean
   /** Every processor has a busy loop of its own. */
   readonly starved: boolean
+  /** One of the two tapferrys is killed with signal 9, each migration at another moment: kills.ts. */
+  readonly killed: boolean
+  /** Both tapferrys may open packet sockets, and nothing else. */
+  readonly unprivileged: boolean
 }
 
 export interface Variant {
@@ -39,13 +47,19 @@ export interface Variant {
   readonly course: Course
   /** How long the guest stands still, about, in ms. */
   readonly downtimeMs: number
+  /** How often, where nobody says. */
+  readonly migrations: number
 }
 
 const PLAIN: Omit<Variant, 'name'> = {
   traffic: { rate: 2_000, size: 60, broadcasts: 0, tcp: 0 },
   machine: {},
-  course: { source: 'stays', cancelled: false, lateDestination: false, starved: false },
+  course: {
+    ...{ source: 'stays', cancelled: false, lateDestination: false, starved: false },
+    ...{ killed: false, unprivileged: false },
+  },
   downtimeMs: 350,
+  migrations: 3,
 }
 
 interface Difference {
@@ -53,6 +67,7 @@ interface Difference {
   readonly machine?: Machine
   readonly course?: Partial<Course>
   readonly downtimeMs?: number
+  readonly migrations?: number
 }
 
 const DIFFERENCES: Readonly<Record<string, Difference>> = {
@@ -61,6 +76,8 @@ const DIFFERENCES: Readonly<Record<string, Difference>> = {
   large: { traffic: { size: 1_442 } },
   broadcast: { traffic: { broadcasts: 200 } },
   tcp: { traffic: { tcp: 12_000_000 } },
+  // Few datagrams, so that they are no burden to the stream.
+  'tcp-unlimited': { traffic: { tcp: Number.POSITIVE_INFINITY, rate: 200 } },
   'long-downtime': { downtimeMs: 1_500 },
   'source-quits': { course: { source: 'quits' } },
   'source-killed': { course: { source: 'is killed' } },
@@ -69,8 +86,11 @@ const DIFFERENCES: Readonly<Record<string, Difference>> = {
   packed: { machine: { nic: 'packed=on' } },
   'vnet-hdr-off': { machine: { vnetHdr: false } },
   multiqueue: { machine: { queues: 2 } },
+  'two-nics': { machine: { nics: 2 } },
   'late-dest': { course: { lateDestination: true } },
   starved: { course: { starved: true } },
+  unprivileged: { traffic: { broadcasts: 200 }, course: { unprivileged: true } },
+  killed: { course: { killed: true }, migrations: KILLS.length },
 }
 
 export const VARIANTS: readonly string[] = Object.keys(DIFFERENCES)
@@ -79,12 +99,13 @@ export const VARIANTS: readonly string[] = Object.keys(DIFFERENCES)
 export function variant(name: string): Variant | undefined {
   const difference = DIFFERENCES[name]
   if (difference === undefined) return undefined
-  const { traffic, machine, course, downtimeMs } = difference
+  const { traffic, machine, course, downtimeMs, migrations } = difference
   return {
     name,
     traffic: { ...PLAIN.traffic, ...traffic },
     machine: { ...PLAIN.machine, ...machine },
     course: { ...PLAIN.course, ...course },
     downtimeMs: downtimeMs ?? PLAIN.downtimeMs,
+    migrations: migrations ?? PLAIN.migrations,
   }
 }

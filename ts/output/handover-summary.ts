@@ -13,7 +13,7 @@ import { formatCount, formatDuration, formatFrames } from './format.ts'
 const CUT_IN_WORDS: Record<CutMethod, string> = {
   used_ring: 'exact, from the used ring',
   used_index: 'from the used index',
-  tx_packets: "from the TAP's counter: up to 2 frames may come twice",
+  tx_packets: "from the TAP's counter: the guest may lack up to 2 frames",
   timestamp: "from QEMU's time of the stop: up to 4 frames may be lost",
 }
 
@@ -55,6 +55,7 @@ function sourceRows(netdev: SourceNetdev): Row[] {
     lost([
       ['hold_full', netdev.hold_full],
       ['ring_full', netdev.ring_full],
+      ['unsendable', netdev.unsendable],
       ['no_peer', netdev.no_peer],
     ]),
     ...(method === null ? [] : [['cut', `${CUT_IN_WORDS[method]}${when}`] as const]),

@@ -10,13 +10,15 @@ use tapferry_sys::process_memory::ProcessMemory;
 use tapferry_sys::{Captured, clock};
 
 use crate::connection::nanos;
-use crate::cut::{self, Basis, Calibration, Cut, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen};
+use crate::cut::{
+    self, Basis, Calibration, Cut, GiveBack, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen,
+};
 use crate::plan::Process;
 
 /// After this long a capture has handed over all that was sent before: the ring's timer, in jiffies of 10 ms.
 pub(crate) const CAPTURE_LAG: Duration = Duration::from_millis(15);
-/// Frames that the guest must have got again before it is judged which ones it lacks.
-const ENOUGH: u16 = 8;
+/// Samples of a guest that runs on that count: those of the last few milliseconds.
+const LATEST: usize = 64;
 
 /// What an interface counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,53 +155,69 @@ impl Evidence {
         (cut, reason)
     }
 
+    /// Whether the guest has been given frames since its VM stopped: it runs on here, whoever has told so far.
+    pub(crate) fn runs_on(&self) -> bool {
+        let now = self.queue.as_ref().and_then(|(memory, location)| cut::used_index(memory, location).ok());
+        now.zip(self.used_at_stop).is_some_and(|(now, before)| now != before)
+    }
+
+    /// The TAP's count of frames that were read from it, when the VM had stopped.
+    pub(crate) fn tx_packets_at_stop(&self) -> Option<u64> {
+        self.stopped
+    }
+
     /// The first frame that waited in the TAP's queue when the VM had stopped.
     pub(crate) fn first_unread(&self) -> Option<u64> {
         let counts = self.calibration.counts(self.stopped?, None)?;
         Some(counts.read)
     }
 
-    /// What the TAP had counted as read when the VM had stopped.
-    pub(crate) fn tx_packets_at_stop(&self) -> Option<u64> {
-        self.stopped
-    }
-
-    /// The VM runs on here. How many frames from the cut on were thrown away by its process, once that can be told;
-    /// at the end of all patience, whatever can be told then.
-    pub(crate) fn purged<'a>(
-        &mut self,
+    /// The VM runs on here. Which frames from the cut on were thrown away by its process, as the queue tells: it holds
+    /// what the guest was given first, until as many frames more have come as it has room for.
+    pub(crate) fn thrown_away<'a>(
+        &self,
         cut: u64,
         frames: impl Iterator<Item = (u64, Frame<'a>)>,
-        captured: u64,
-        counters: impl FnMut() -> Option<TapCounters>,
-        is_last_look: bool,
-    ) -> Option<usize> {
+    ) -> Option<GiveBack> {
+        let given = self.judge(cut, frames, &[])?;
+        (given.basis == Basis::Contents).then_some(given)
+    }
+
+    /// The same at the end of all patience, by whatever tells: counters compare once the guest has caught up.
+    pub(crate) fn thrown_away_at_most<'a>(
+        &self,
+        cut: u64,
+        frames: impl Iterator<Item = (u64, Frame<'a>)>,
+    ) -> GiveBack {
+        self.judge(cut, frames, &self.since).unwrap_or(GiveBack { frames: 0, basis: Basis::Unsure })
+    }
+
+    /// Looks at the counters of a guest that runs on; what was seen long ago is forgotten.
+    pub(crate) fn sample_resumed(&mut self, captured: u64, counters: impl FnMut() -> Option<TapCounters>) {
         if let Some((tap, used)) = self.look(counters) {
             self.since.push(Sample { captured, tx_packets: tap.tx_packets, used });
         }
-        let receive = self.receive().and_then(Result::ok);
-        let got = receive
-            .as_ref()
-            .zip(self.used_at_stop)
-            .map_or(0, |(now, before)| now.index().wrapping_sub(before));
-        if !is_last_look && got < ENOUGH {
-            return None;
-        }
+        let old = self.since.len().saturating_sub(LATEST);
+        self.since.drain(..old);
+    }
+
+    fn judge<'a>(
+        &self,
+        cut: u64,
+        frames: impl Iterator<Item = (u64, Frame<'a>)>,
+        since: &[Sample],
+    ) -> Option<GiveBack> {
+        let used_at_stop = self.used_at_stop?;
+        let receive = self.receive()?.ok();
         let frames: Vec<_> = frames.filter_map(seen).collect();
-        let used_at_stop = self.used_at_stop.unwrap_or(0);
-        let receive = receive.filter(|_| self.used_at_stop.is_some());
-        let given = cut::give_back(&Resumed {
+        Some(cut::give_back(&Resumed {
             cut,
             used_at_stop,
             frames: &frames,
             receive: receive.as_ref(),
             before: &self.calibration,
-            since: &self.since,
-        });
-        match given.basis {
-            Basis::Unsure if !is_last_look => None,
-            _ => usize::try_from(given.frames).ok(),
-        }
+            since,
+        }))
     }
 
     fn settle(&mut self, sample: Pending, captured: u64) {

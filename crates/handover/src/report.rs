@@ -105,12 +105,16 @@ pub struct SourceReport {
     pub ring_full: u64,
     /// Dropped because they are no Ethernet frames, were captured in part, or are longer than 69632 bytes.
     pub unsendable: u64,
+    /// Dropped because the guest itself sent them, at its new place: the network floods them back to where it was.
+    pub reflected: u64,
     /// Dropped at the end: the destination was not there, or was another process that did not know them.
     pub no_peer: u64,
     /// Dropped because the migration was cancelled: the guest has them at the source.
     pub discarded: u64,
     /// Frames given back to the guest after a cancelled migration.
     pub given_back: u64,
+    /// What told which frames to give back, by its stable name.
+    pub give_back_basis: Option<&'static str>,
     /// How the cut was found, by its stable name.
     pub cut_method: Option<&'static str>,
     /// Why by no better way.
@@ -136,7 +140,8 @@ pub struct SourceReport {
 impl SourceReport {
     /// Whether every frame from the cut on is accounted for.
     pub fn balance(&self) -> bool {
-        let dropped = self.hold_full + self.ring_full + self.unsendable + self.no_peer + self.discarded;
+        let Self { hold_full, ring_full, unsendable, reflected, no_peer, discarded, .. } = self;
+        let dropped = hold_full + ring_full + unsendable + reflected + no_peer + discarded;
         self.captured == self.sent + self.held + dropped
     }
 }

@@ -26,6 +26,7 @@ function atTheSource({ source }: NetdevPair): Loss[] {
   return [
     { frames: source.hold_full, where, why: 'more were waiting than --max-hold allows' },
     { frames: source.ring_full, where, why: 'the kernel had no room for what tapferry had not read yet' },
+    { frames: source.unsendable, where, why: 'they cannot be handed over: no Ethernet frames, or too long' },
     {
       frames: source.no_peer,
       where,

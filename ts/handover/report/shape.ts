@@ -18,6 +18,9 @@ export type NetdevOutcome = Outcome | 'pending'
 /** How the cut was found, the best first. */
 export type CutMethod = 'used_ring' | 'used_index' | 'tx_packets' | 'timestamp'
 
+/** What told which frames to give back; `unsure`: nothing did, and none were. */
+export type GiveBackBasis = 'contents' | 'lengths' | 'counts' | 'unsure'
+
 /** Nanoseconds since 1970, in decimal digits. */
 export type Moment = string
 
@@ -101,7 +104,7 @@ export interface Slice {
   deduplicated: number
 }
 
-/** From the cut on, `captured = sent + held + hold_full + ring_full + no_peer + discarded`. */
+/** From the cut on, `captured = sent + held + hold_full + ring_full + unsendable + reflected + no_peer + discarded`. */
 export interface SourceNetdev extends NetdevHead {
   captured: number
   sent: number
@@ -109,9 +112,12 @@ export interface SourceNetdev extends NetdevHead {
   held: number
   hold_full: number
   ring_full: number
+  unsendable: number
+  reflected: number
   no_peer: number
   discarded: number
   given_back: number
+  give_back_basis: GiveBackBasis | null
   cut_method: CutMethod | null
   cut_reason: string | null
   cut_after_ms: number | null

@@ -41,6 +41,19 @@ pub enum Basis {
     Unsure,
 }
 
+impl Basis {
+    /// The stable name, as in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Contents => "contents",
+            Self::Lengths => "lengths",
+            Self::Counts => "counts",
+            Self::Unsure => "unsure",
+        }
+    }
+}
+
 /// Frames to inject again: that many from the cut on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GiveBack {

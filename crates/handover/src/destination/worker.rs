@@ -295,7 +295,8 @@ impl Worker {
             Ok(gate) => self.gate = Some(gate),
             Err(error) => {
                 let message = format!(
-                    "{error}; what the network delivers before the VM runs waits for it, and may come twice"
+                    "there is no gate: {error}; broadcasts that come before the VM runs may reach it twice, as \
+                     they do without a handover"
                 );
                 self.warn("no_gate", &message);
                 // Then at least what comes from now on is known.
@@ -325,7 +326,10 @@ impl Worker {
                 self.queue_room = QUEUE_LENGTH.into();
             }
             Err(error) => {
-                let message = format!("{error}; the TAP keeps {before} frames until the VM runs");
+                let message = format!(
+                    "{error}: it holds {before} frames until the VM runs; what exceeds that comes to the VM late, \
+                     and is lost where it did not come through the source"
+                );
                 self.warn("queue_not_raised", &message);
             }
         }

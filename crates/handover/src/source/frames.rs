@@ -23,6 +23,8 @@ const PRE_ROLL: Duration = Duration::from_millis(500);
 const RUNS_PER_TURN: usize = 256;
 /// How long a capture that is closed may take to hand over what it has.
 const DRAIN_TIME: Duration = Duration::from_millis(50);
+/// Where the sender's address is in an Ethernet header.
+const SENDER: Range<usize> = 6..12;
 /// How long the guest may take to read half of what its TAP's queue holds.
 const LONGEST_READ: Duration = Duration::from_secs(1);
 /// The group bit of an Ethernet address (IEEE 802.3, 3.2.3).
@@ -87,7 +89,9 @@ impl Worker {
             if !is_kept {
                 continue;
             }
-            if self.kept.push(&frame) {
+            if self.is_reflected(&frame) {
+                self.report.reflected += 1;
+            } else if self.kept.push(&frame) {
                 self.count_came(&frame);
             } else {
                 self.report.hold_full += 1;
@@ -100,6 +104,12 @@ impl Worker {
             );
         }
         count
+    }
+
+    /// Whether the guest sent it itself: it would take its own broadcasts for those of another host with its address.
+    fn is_reflected(&self, frame: &Frame<'_>) -> bool {
+        let mac = self.plan.identity.mac;
+        mac != [0; 6] && frame.captured.bytes.get(SENDER) == Some(&mac)
     }
 
     fn count_came(&mut self, frame: &Frame<'_>) {
@@ -222,24 +232,41 @@ impl Worker {
         }
     }
 
-    /// Looks what the guest, which runs on, was given first, and gives back what it never got.
+    /// Looks whether the guest runs on here after all, and what it was given first: the news may come when its queue
+    /// has forgotten that.
+    pub(super) fn watch_guest(&mut self) {
+        let (Some(evidence), Some(cut)) = (&self.evidence, &self.cut) else { return };
+        if self.thrown_away.is_none() && evidence.runs_on() {
+            let frames = (cut.index..).zip(self.doubtful.frames());
+            self.thrown_away = evidence.thrown_away(cut.index, frames);
+        }
+    }
+
+    /// Gives back to the guest, which runs on, what it never got.
     pub(super) fn give_back(&mut self, is_last_look: bool) {
+        self.watch_guest();
         let Self { evidence: Some(evidence), cut: Some(cut), doubtful, links, ifindex, captured, .. } = self
         else {
             return self.end_cancelled();
         };
-        let frames = (cut.index..).zip(doubtful.frames());
-        let look = || counters(links, *ifindex);
-        let purged = evidence.purged(cut.index, frames, *captured, look, is_last_look);
         // What the TAP dropped last must have been captured.
         let has_all = clock::realtime_ns().saturating_sub(self.runs_on_since) > nanos(CAPTURE_LAG);
-        let Some(purged) = purged.filter(|_| has_all || is_last_look) else { return };
+        let thrown_away = match self.thrown_away {
+            Some(thrown_away) if has_all || is_last_look => thrown_away,
+            _ if is_last_look => {
+                evidence.thrown_away_at_most(cut.index, (cut.index..).zip(doubtful.frames()))
+            }
+            _ => return evidence.sample_resumed(*captured, || counters(links, *ifindex)),
+        };
         let overflow = self.overflow();
+        let count = usize::try_from(thrown_away.frames).unwrap_or(0);
         let Self { exit, doubtful, kept, links, ifindex, mtu, .. } = self;
-        let thrown_away = doubtful.frames().take(purged);
+        let thrown_away_frames = doubtful.frames().take(count);
         let dropped = kept.frames().skip(overflow.start).take(overflow.len()).map(|(_, frame)| frame);
         let look = || counters(links, *ifindex);
-        self.report.given_back = inject(exit, thrown_away.chain(dropped), *mtu, self.queue_length / 2, look);
+        let given_back = inject(exit, thrown_away_frames.chain(dropped), *mtu, self.queue_length / 2, look);
+        self.report.given_back = given_back;
+        self.report.give_back_basis = Some(thrown_away.basis.name());
         self.end_cancelled();
     }
 
@@ -253,7 +280,9 @@ impl Worker {
             return 0..0;
         }
         let (first, next) = (self.kept.first(), self.kept.next());
-        let last = next.saturating_sub(dropped).max(first);
+        // Those that are not here were captured late, as with a full hold; or else some are not given back.
+        let not_here = self.report.hold_full + self.report.ring_full + self.report.reflected;
+        let last = (next + not_here).saturating_sub(dropped).clamp(first, next);
         let room = self.queue_room();
         let start = match self.evidence.as_ref().and_then(Evidence::first_unread) {
             // It took more: these came when the guest read again, before that was known.
@@ -296,7 +325,8 @@ impl Worker {
         self.report.sent = (sent_to - cut.index).saturating_sub(not_sent);
         self.report.acknowledged = (self.kept.acked() - cut.index).saturating_sub(not_sent);
         self.report.held = next.saturating_sub(sent_to);
-        self.report.captured = next.saturating_sub(cut.index) + self.report.hold_full + self.report.ring_full;
+        let not_kept = self.report.hold_full + self.report.ring_full + self.report.reflected;
+        self.report.captured = next.saturating_sub(cut.index) + not_kept;
     }
 
     /// At the end nothing is held any more.

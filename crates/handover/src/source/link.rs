@@ -76,13 +76,18 @@ impl Link {
         self.clock = self.clock();
         self.stage = Stage::Dialing;
         let was_good = was_up && !matches!(loss, Loss::Refused(_));
+        self.dial(was_good)?;
+        Ok(was_up)
+    }
+
+    fn dial(&mut self, was_good: bool) -> Result<(), HandoverError> {
         let wake = Arc::clone(&self.wake);
-        self.peers.seek(was_good, &wake).map_err(|error| HandoverError::Stream {
+        let sought = self.peers.seek(was_good, &wake);
+        sought.map(drop).map_err(|error| HandoverError::Stream {
             option: "--to",
             address: String::new(),
             error,
-        })?;
-        Ok(was_up)
+        })
     }
 
     /// The connection, greeted or not.

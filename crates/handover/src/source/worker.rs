@@ -24,16 +24,18 @@ use super::kept::Kept;
 use super::link::Link;
 use super::state::State;
 use crate::connection::{Loss, nanos};
-use crate::cut::Cut;
+use crate::cut::{Cut, GiveBack};
 use crate::error::HandoverError;
 use crate::event::{Event, EventKind, Observer};
 use crate::evidence::{CAPTURE_LAG, Evidence};
 use crate::plan::{Process, SourcePlan};
 use crate::report::{Entered, Outcome, SourceReport};
-use crate::wire::{self, Hello, Message, Refusal, RefusalCode, Role};
+use crate::wire::{self, Hello, Message, Method, Refusal, RefusalCode, Role};
 
 /// Between two samples while the VM migrates, and between two looks at anything while frames are on their way.
 const TICK: Duration = Duration::from_millis(5);
+/// Between two looks at the queue of a guest that may run on.
+const HASTY_TICK: Duration = Duration::from_millis(1);
 /// Between two looks while nothing happens.
 const IDLE_TICK: Duration = Duration::from_millis(500);
 /// How long the network may take at least to learn where the VM is now.
@@ -83,6 +85,8 @@ pub(super) struct Worker {
     pub(super) kept: Kept,
     /// Copies of the first frames behind the cut.
     pub(super) doubtful: FrameQueue,
+    /// Which of these its process has thrown away, as soon as that is seen.
+    pub(super) thrown_away: Option<GiveBack>,
     /// Frames taken from the capture.
     pub(super) captured: u64,
     pub(super) link: Link,
@@ -100,6 +104,8 @@ pub(super) struct Worker {
     pub(super) runs_on_since: u64,
     /// Since when the VM's process is gone (CLOCK_MONOTONIC).
     gone_at: Option<u64>,
+    /// Since when the VM's state is at the destination (CLOCK_MONOTONIC).
+    completed_at: Option<u64>,
     /// Since when there is no destination (CLOCK_MONOTONIC).
     absent_since: u64,
     /// When the end was told (CLOCK_REALTIME), and whether the destination has heard it.
@@ -107,6 +113,8 @@ pub(super) struct Worker {
     end_is_heard: bool,
     /// Since when the destination has given up (CLOCK_MONOTONIC), and why.
     given_up: Option<(u64, String)>,
+    /// Since when the VM runs at the destination, by the clock there (nanoseconds since 1970).
+    resumed_there: Option<u64>,
 
     pub(super) state: State,
     pub(super) report: SourceReport,
@@ -156,6 +164,7 @@ impl Worker {
             closed_capture: None,
             kept: Kept::new(plan.max_hold),
             doubtful: FrameQueue::new(DOUBTFUL_BYTES, DOUBTFUL),
+            thrown_away: None,
             captured: 0,
             link,
             evidence: None,
@@ -166,10 +175,12 @@ impl Worker {
             unicast_at: 0,
             runs_on_since: 0,
             gone_at: None,
-            absent_since: 0,
+            completed_at: None,
+            absent_since: clock::monotonic_ns(),
             end_told_ns: 0,
             end_is_heard: false,
             given_up: None,
+            resumed_there: None,
             state: State::Armed,
             report: SourceReport::default(),
             announced_ready: false,
@@ -196,7 +207,12 @@ impl Worker {
     }
 
     fn wait(&self) {
-        let tick = if self.state == State::Armed { IDLE_TICK } else { TICK };
+        let tick = match self.state {
+            State::Armed => IDLE_TICK,
+            // If the guest runs on here, its queue holds what it was given first for a few milliseconds only.
+            State::Forward { .. } | State::GiveBack { .. } => HASTY_TICK,
+            _ => TICK,
+        };
         let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
         if let Some((connection, has_backlog)) = self.link.descriptor() {
             let flags = if has_backlog { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
@@ -216,7 +232,7 @@ impl Worker {
                 Command::Calibrate(process) => self.calibrate(process),
                 Command::Stopped(at) => self.stop_at(at),
                 Command::Resumed => self.cancel(),
-                Command::Completed => {}
+                Command::Completed => self.completed_at = Some(clock::monotonic_ns()),
                 Command::Gone => self.lose_vm(),
                 Command::Report(reply) => {
                     self.update_report();
@@ -235,6 +251,9 @@ impl Worker {
         if self.state == State::Calibrate && now.saturating_sub(self.sampled_at) >= nanos(TICK) {
             self.sampled_at = now;
             self.sample();
+        }
+        if matches!(self.state, State::Forward { .. }) {
+            self.watch_guest();
         }
         self.advance(now);
         if self.state.forwards() {
@@ -256,8 +275,12 @@ impl Worker {
             State::Stopping { until } if now >= until || self.capture_is_past_stop() => self.make_cut(now),
             State::Forward { since } if now.saturating_sub(since) > nanos(self.plan.resume_timeout) => {
                 let patience = self.plan.resume_timeout.as_secs();
-                let reason = format!("the VM did not run at the destination within {patience} s");
-                let reason = self.given_up.take().map_or(reason, |(_, reason)| reason);
+                let what = match self.link.is_up() {
+                    true => "the VM did not run at the destination",
+                    false => "the destination did not say that the VM runs there",
+                };
+                let reason =
+                    self.given_up.take().map_or(format!("{what} within {patience} s"), |(_, reason)| reason);
                 self.fail(&reason);
             }
             State::Drain { since, told: None } if self.is_quiet(since, now) => self.tell_end(since, now),
@@ -282,13 +305,19 @@ impl Worker {
                 let is_over = self.gone_at.is_some() || now.saturating_sub(*since) > nanos(RETURN);
                 is_over.then(|| reason.clone())
             }
-            (State::Drain { since, .. }, _) if !self.link.is_up() => {
-                let absent = now.saturating_sub(self.absent_since.max(since));
-                let reason = "the destination was lost before it had everything";
-                (absent > nanos(LONGEST_ABSENCE)).then(|| reason.into())
+            (State::Drain { since, .. }, _) if !self.link.is_up() => self.deserted_since(since, now),
+            (State::Forward { .. }, None) if !self.link.is_up() => {
+                self.completed_at.and_then(|since| self.deserted_since(since, now))
             }
             _ => None,
         }
+    }
+
+    /// Why not to wait any longer for a destination that is gone, though the VM is there since `since`.
+    fn deserted_since(&self, since: u64, now: u64) -> Option<String> {
+        let absent = now.saturating_sub(self.absent_since.max(since));
+        let reason = "the destination was lost before it had everything";
+        (absent > nanos(LONGEST_ABSENCE)).then(|| reason.into())
     }
 
     /// A migration has begun.
@@ -309,10 +338,11 @@ impl Worker {
         match process.pid.map(|pid| HeldTap::of_process(pid, name, namespace)) {
             Some(Ok(held)) => self.tap = held,
             Some(Err(error)) => {
-                let message = format!("the TAP cannot be held: {error}; frames after the VM's end are lost");
+                let message =
+                    format!("the TAP cannot be held: {error}; frames after the end of QEMU are lost");
                 self.warn("tap_not_held", &message);
             }
-            None => self.warn("tap_not_held", "the VM's process is not known: frames after its end are lost"),
+            None => self.warn("tap_not_held", "QEMU's process is not known: frames after its end are lost"),
         }
         self.report.tap_held = !self.tap.is_empty();
     }
@@ -341,6 +371,7 @@ impl Worker {
         self.kept.cut(cut.index);
         self.count_from_cut();
         self.remember_doubtful();
+        self.warn_of_cut(cut.method, reason.as_deref());
         self.report.cut_method = Some(cut.method.name());
         self.report.cut_reason = reason;
         self.report.cut_after_ns = Some(clock::realtime_ns().saturating_sub(at));
@@ -348,6 +379,21 @@ impl Worker {
         self.cut = Some(cut);
         self.enter(State::Forward { since: now }, message);
         self.tell_cut();
+        // With a downtime of a few milliseconds the news of its end may come before that of its beginning.
+        if let Some(at) = self.resumed_there {
+            self.drain_since(at);
+        }
+    }
+
+    /// Says what a cut that is not exact may cost, as measured.
+    fn warn_of_cut(&mut self, method: Method, why: Option<&str>) {
+        let cost = match method {
+            Method::UsedRing | Method::UsedIndex => return,
+            Method::TxPackets => "the guest may lack up to 2 frames from just before the stop",
+            Method::Timestamp => "the guest may lack up to 4 frames from just before the stop",
+        };
+        let why = why.unwrap_or("the guest's receive queue is not known");
+        self.warn("cut_inexact", &format!("the cut is not exact, because {why}: {cost}"));
     }
 
     /// The VM runs on here.
@@ -377,6 +423,7 @@ impl Worker {
 
     /// The VM runs at the destination since `at` (nanoseconds since 1970, that host's clock).
     fn drain_since(&mut self, at: u64) {
+        self.resumed_there = Some(at);
         if let State::Forward { .. } = self.state {
             self.report.resumed_ns = Some(self.link.clock().here(at));
             let since = clock::monotonic_ns();

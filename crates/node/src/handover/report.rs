@@ -61,12 +61,18 @@ pub struct HandoverSourceReport {
     pub hold_full: f64,
     /// Dropped: the kernel had no room.
     pub ring_full: f64,
+    /// Dropped: no Ethernet frames, captured in part, or too long.
+    pub unsendable: f64,
+    /// Dropped: the guest itself sent them, at its new place.
+    pub reflected: f64,
     /// Dropped: there was no destination.
     pub no_peer: f64,
     /// Dropped: the migration was cancelled, and the guest has them.
     pub discarded: f64,
     /// Given back to the guest after a cancelled migration.
     pub given_back: f64,
+    /// What told which frames to give back.
+    pub give_back_basis: Option<&'static str>,
     /// How the cut was found.
     pub cut_method: Option<&'static str>,
     /// Why by no better way.
@@ -154,9 +160,12 @@ impl From<SourceReport> for HandoverSourceReport {
             held: number(report.held),
             hold_full: number(report.hold_full),
             ring_full: number(report.ring_full),
+            unsendable: number(report.unsendable),
+            reflected: number(report.reflected),
             no_peer: number(report.no_peer),
             discarded: number(report.discarded),
             given_back: number(report.given_back),
+            give_back_basis: report.give_back_basis,
             cut_method: report.cut_method,
             cut_reason: report.cut_reason,
             cut_after_ms: report.cut_after_ns.map(milliseconds),
