@@ -63,8 +63,6 @@ pub(crate) struct Connection {
     heard_at: u64,
     pinged_at: u64,
     greeted: bool,
-    /// The latest of our pings that was answered, by its time (CLOCK_REALTIME).
-    answered_ns: u64,
     clock: PeerClock,
 }
 
@@ -112,7 +110,6 @@ impl Connection {
             heard_at: clock::monotonic_ns(),
             pinged_at: 0,
             greeted: false,
-            answered_ns: 0,
             clock: PeerClock::default(),
         }
     }
@@ -126,11 +123,6 @@ impl Connection {
     pub(crate) fn refuse(&mut self, refusal: Refusal) {
         self.push(&Message::Refusal(refusal));
         self.flush().ok();
-    }
-
-    /// The latest of our pings that was answered, by its time (CLOCK_REALTIME): the peer has read all before it.
-    pub(crate) fn answered_ns(&self) -> u64 {
-        self.answered_ns
     }
 
     /// Whether our hello has been said.
@@ -199,7 +191,7 @@ impl Connection {
 
     /// The next message that is whole. Pings and their answers have been dealt with here, and need nothing more.
     pub(crate) fn next(&mut self) -> Result<Option<Message<'_>>, Loss> {
-        let Self { decoder, out, clock: peer, answered_ns, .. } = self;
+        let Self { decoder, out, clock: peer, .. } = self;
         Ok(match decoder.next_message()? {
             Some(Message::Ping { sent_ns }) => {
                 // It has neither a frame nor a name, and can always be said.
@@ -207,7 +199,6 @@ impl Connection {
                 Some(Message::Ping { sent_ns })
             }
             Some(Message::Pong { ping_ns, received_ns }) => {
-                *answered_ns = (*answered_ns).max(ping_ns);
                 peer.learn(ping_ns, received_ns, clock::realtime_ns());
                 Some(Message::Pong { ping_ns, received_ns })
             }

@@ -111,9 +111,7 @@ impl Evidence {
     /// A frame was captured, as number `index`. Whatever was sampled before its time was sampled before it.
     pub(crate) fn note_frame(&mut self, timestamp_ns: u64, index: u64) {
         self.newest_ns = self.newest_ns.max(timestamp_ns);
-        while let Some(sample) = self.pending.pop_front_if(|sample| sample.at < timestamp_ns) {
-            self.settle(sample, index);
-        }
+        self.settle_before(timestamp_ns, index);
     }
 
     /// Frames that the kernel had no room for are missing: counters and frames do not go together any more.
@@ -126,10 +124,8 @@ impl Evidence {
     pub(crate) fn sample(&mut self, captured: u64, counters: impl FnMut() -> Option<TapCounters>) {
         let at = clock::realtime_ns();
         let lag = nanos(CAPTURE_LAG);
-        while let Some(sample) = self.pending.pop_front_if(|sample| sample.at + lag < at) {
-            // No frame has come since, or it would have settled this one.
-            self.settle(sample, captured);
-        }
+        // No frame has come since, or it would have settled these.
+        self.settle_before(at.saturating_sub(lag), captured);
         if let Some((tap, used)) = self.look(counters) {
             if self.dropped.replace(tap.tx_dropped).is_some_and(|before| before != tap.tx_dropped) {
                 // Frames that were captured and never read put all counters out of step.
@@ -234,9 +230,12 @@ impl Evidence {
         }))
     }
 
-    fn settle(&mut self, sample: Pending, captured: u64) {
-        let Pending { tx_packets, used, .. } = sample;
-        self.calibration.push(Sample { captured, tx_packets, used });
+    /// When the samples from before `moment` (nanoseconds since 1970) were taken, so many frames had been captured.
+    fn settle_before(&mut self, moment: u64, captured: u64) {
+        let settled = self.pending.iter().take_while(|sample| sample.at < moment).count();
+        for Pending { tx_packets, used, .. } in self.pending.drain(..settled) {
+            self.calibration.push(Sample { captured, tx_packets, used });
+        }
     }
 
     /// The TAP's counters, and the queue's where both belong together.

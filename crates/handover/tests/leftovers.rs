@@ -82,7 +82,7 @@ fn round(here: &Reader, there: &Reader, number: usize) {
     assert_eq!(link("tapB").tx_queue_length, 50_000);
     advance(&source, &destination, point);
     // The one or the other goes first.
-    if number / POINTS.len() % 2 == 0 {
+    if (number / POINTS.len()).is_multiple_of(2) {
         assert!(source.handle.stop().unwrap().balance(), "{point:?}");
         assert!(destination.handle.stop().remove(0).balance(), "{point:?}");
     } else {

@@ -53,7 +53,7 @@ impl Buffer {
 
     /// Whether a frame need not wait here: none is before it, and none is held back.
     pub(crate) fn lets_through(&self) -> bool {
-        self.queue.len() == 0 && !self.holds()
+        self.queue.is_empty() && !self.holds()
     }
 
     /// Puts a frame behind the others. What finds no room is counted.

@@ -186,7 +186,7 @@ impl Pipeline {
     fn pump_pre_roll(&mut self, mtu: u32) -> Pumped {
         let oldest_kept = clock::realtime_ns().saturating_sub(self.pre_roll_ns);
         let Self { pre_roll, gate, outlet, buffer, counters, .. } = self;
-        while pre_roll.len() > 0 {
+        while !pre_roll.is_empty() {
             let (run, end) = next_run(pre_roll.frames(), gate);
             let taken = deliver(&run, buffer, outlet, mtu, counters);
             let blocked = taken < run.len();

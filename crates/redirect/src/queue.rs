@@ -63,6 +63,11 @@ impl FrameQueue {
         self.frames.len()
     }
 
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     /// Their bytes.
     pub fn bytes(&self) -> usize {
         self.bytes

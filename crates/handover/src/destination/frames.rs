@@ -26,7 +26,7 @@ const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0, 0];
 impl Worker {
     /// Whether a frame more can be parked; what the source sends beyond that waits there.
     pub(super) fn has_room(&self) -> bool {
-        self.parked.len() == 0 || self.parked.bytes() + 2 * LONGEST_FRAME <= self.plan.max_hold
+        self.parked.is_empty() || self.parked.bytes() + 2 * LONGEST_FRAME <= self.plan.max_hold
     }
 
     /// Keeps a frame of the source until it is its turn. One that came before is not wanted again.
@@ -41,7 +41,7 @@ impl Worker {
             bytes: frame.bytes,
             wire_len: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
         };
-        if self.parked.len() == 0 {
+        if self.parked.is_empty() {
             self.parked_first = frame.index;
         }
         self.report.received += 1;

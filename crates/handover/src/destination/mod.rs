@@ -44,7 +44,7 @@ pub struct Destination {
 impl Destination {
     /// Closes the gates before the VM and listens for the source, in threads of its own.
     pub fn start(
-        from: StreamPlan,
+        from: &StreamPlan,
         plans: Vec<DestinationPlan>,
         observer: &Observer,
     ) -> Result<Self, HandoverError> {
@@ -59,7 +59,7 @@ impl Destination {
             guests.extend(handle.outbox().map(|outbox| Guest { identity, outbox }));
             netdevs.push(handle);
         }
-        let reception = Reception::open(&from, guests, observer.clone())?;
+        let reception = Reception::open(from, guests, observer.clone())?;
         Ok(Self { _reception: reception, netdevs })
     }
 

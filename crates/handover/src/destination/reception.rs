@@ -106,7 +106,7 @@ impl Desk {
             self.wait();
             let now = clock::monotonic_ns();
             while self.newcomers.len() < NEWCOMERS
-                && let Ok(Some(socket)) = self.peers.next()
+                && let Ok(Some(socket)) = self.peers.take()
             {
                 self.newcomers.push(Newcomer { connection: Connection::new(socket), since: now });
             }

@@ -243,8 +243,8 @@ impl Worker {
     fn advance(&mut self, now: u64) {
         let absent = self.connection.is_none().then(|| now.saturating_sub(self.absent_since));
         match self.state {
-            State::Injecting if self.parked.len() == 0 => self.open_gate(),
-            State::Passing if self.has_end && self.parked.len() == 0 && self.resumed_at.is_some() => {
+            State::Injecting if self.parked.is_empty() => self.open_gate(),
+            State::Passing if self.has_end && self.parked.is_empty() && self.resumed_at.is_some() => {
                 self.enter(State::Settling { since: now }, "everything from the source is here");
             }
             State::Settling { since } => {
@@ -561,7 +561,7 @@ impl Worker {
 
     fn acknowledge(&mut self, now: u64) {
         let is_due = now.saturating_sub(self.acked_at) >= nanos(ACK_EVERY);
-        let next_index = if self.parked.len() == 0 { self.next_index } else { self.parked_first };
+        let next_index = if self.parked.is_empty() { self.next_index } else { self.parked_first };
         if !is_due || next_index == self.acked {
             return;
         }

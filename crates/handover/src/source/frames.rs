@@ -206,15 +206,15 @@ impl Worker {
             sent: report.sent,
             lost: report.hold_full + report.ring_full + report.unsendable + report.no_peer,
         });
-        self.end_asked_at = clock::realtime_ns();
-        let ping = Message::Ping { sent_ns: self.end_asked_at };
+        self.end_told_ns = clock::realtime_ns();
         if let Some(connection) = self.link.up() {
             connection.push(&end);
-            connection.push(&ping);
+            connection.push(&Message::Ping { sent_ns: self.end_told_ns });
         }
     }
 
-    /// Captures no more, and takes what is there.
+    /// Captures no more, and takes what is there. Its sockets are closed at the end: the kernel waits for every CPU
+    /// then, and on a busy host the destination would take that for silence.
     pub(super) fn close_capture(&mut self) {
         if let Some(capture) = &mut self.capture {
             capture.refuse_more();
@@ -227,7 +227,7 @@ impl Worker {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.capture = None;
+        self.closed_capture = self.capture.take().or(self.closed_capture.take());
     }
 
     /// Remembers the frames behind the cut: if the VM runs on here, these are the ones that it may lack.
@@ -287,7 +287,9 @@ impl Worker {
             return 0..0;
         }
         let (first, next) = (self.kept.first(), self.kept.next());
-        let last = next.saturating_sub(dropped).max(first);
+        // Those that are not here were captured late, as with a full hold; or else some are not given back.
+        let not_here = self.report.hold_full + self.report.ring_full + self.report.reflected;
+        let last = (next + not_here).saturating_sub(dropped).clamp(first, next);
         let room = self.queue_room();
         let start = match self.evidence.as_ref().and_then(Evidence::first_unread) {
             // It took more: these came when the guest read again, before that was known.

@@ -58,7 +58,7 @@ impl Link {
     /// Says hello on a connection that is there and has not been greeted.
     pub(super) fn greet(&mut self, hello: &Hello) {
         if matches!(self.stage, Stage::Dialing)
-            && let Ok(Some(peer)) = self.peers.next()
+            && let Ok(Some(peer)) = self.peers.take()
         {
             self.stage = Stage::Greeting(Connection::new(peer));
         }

@@ -82,6 +82,8 @@ pub(super) struct Worker {
     tap: Vec<HeldTap>,
     pub(super) exit: NetdevExit,
     pub(super) capture: Option<Capture>,
+    /// The same when it captures no more.
+    pub(super) closed_capture: Option<Capture>,
     pub(super) kept: Kept,
     /// Copies of the first frames behind the cut.
     pub(super) doubtful: FrameQueue,
@@ -108,10 +110,11 @@ pub(super) struct Worker {
     completed_at: Option<u64>,
     /// Since when there is no destination (CLOCK_MONOTONIC).
     absent_since: u64,
+    /// When the end was told (CLOCK_REALTIME), and whether the destination has heard it.
+    pub(super) end_told_ns: u64,
+    end_is_heard: bool,
     /// Since when the destination has given up (CLOCK_MONOTONIC), and why.
     given_up: Option<(u64, String)>,
-    /// The ping that was sent behind the end, by its time (CLOCK_REALTIME).
-    pub(super) end_asked_at: u64,
     /// Since when the VM runs at the destination, by the clock there (nanoseconds since 1970).
     resumed_there: Option<u64>,
 
@@ -160,6 +163,7 @@ impl Worker {
             tap: Vec::new(),
             exit,
             capture: None,
+            closed_capture: None,
             kept: Kept::new(plan.max_hold),
             doubtful: FrameQueue::new(DOUBTFUL_BYTES, DOUBTFUL),
             thrown_away: None,
@@ -175,8 +179,9 @@ impl Worker {
             gone_at: None,
             completed_at: None,
             absent_since: clock::monotonic_ns(),
+            end_told_ns: 0,
+            end_is_heard: false,
             given_up: None,
-            end_asked_at: 0,
             resumed_there: None,
             state: State::Armed,
             report: SourceReport::default(),
@@ -287,9 +292,10 @@ impl Worker {
             }
             State::Drain { since, told: None } if self.is_quiet(since, now) => self.tell_end(since, now),
             State::Drain { told: Some(told), .. } => {
-                if self.kept.is_acknowledged() && self.end_is_heard() {
+                let is_late = now.saturating_sub(told) > nanos(CONFIRMATION);
+                if self.kept.is_acknowledged() && (self.end_is_heard || is_late) {
                     self.end(State::Done, Outcome::Done, None);
-                } else if now.saturating_sub(told) > nanos(CONFIRMATION) {
+                } else if is_late && self.link.is_up() {
                     self.fail("the destination did not confirm that it has everything");
                 }
             }
@@ -458,12 +464,6 @@ impl Worker {
         learning > nanos(LONGEST_DRAIN) || (learning > nanos(LEARNING) && drained > nanos(QUIET))
     }
 
-    /// Whether the destination has read the end: what it has not read may be lost when the connection is closed.
-    fn end_is_heard(&mut self) -> bool {
-        let asked_at = self.end_asked_at;
-        self.link.up().is_some_and(|connection| connection.answered_ns() >= asked_at)
-    }
-
     fn tell_end(&mut self, since: u64, now: u64) {
         if !self.link.is_up() {
             return;
@@ -517,7 +517,12 @@ impl Worker {
                         let reason = format!("the destination gave up: {reason}");
                         self.give_up(&reason);
                     }
-                    // Pings and their answers; what only a source says means nothing to one.
+                    // A ping that was sent after the end, or with it, was heard after it.
+                    Message::Pong { ping_ns, .. } => {
+                        let is_told = matches!(self.state, State::Drain { told: Some(_), .. });
+                        self.end_is_heard |= is_told && ping_ns >= self.end_told_ns;
+                    }
+                    // Pings have been answered; what only a source says means nothing to one.
                     _ => {}
                 }
             }
@@ -599,7 +604,7 @@ impl Worker {
         // A destination that has given up, or has everything, goes.
         let is_over = match self.state {
             State::GiveBack { .. } => true,
-            State::Drain { told, .. } => told.is_some() && self.kept.is_acknowledged(),
+            State::Drain { .. } => self.end_is_heard && self.kept.is_acknowledged(),
             _ => self.given_up.is_some(),
         };
         if was_up && is_over {
@@ -672,7 +677,7 @@ impl Worker {
         if let Some(connection) = self.link.connection() {
             connection.flush().ok();
         }
-        self.capture = None;
+        (self.capture, self.closed_capture) = (None, None);
         self.update_report();
         self.account_for_the_rest();
         self.tap.clear();

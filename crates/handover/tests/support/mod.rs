@@ -166,7 +166,7 @@ pub(crate) fn source(plan: SourcePlan) -> Side<Source> {
 
 pub(crate) fn destination(meeting: &Meeting, plan: DestinationPlan) -> Side<Destination> {
     let told = Told::default();
-    let handle = Destination::start(meeting.stream(true), vec![plan], &told.observer())
+    let handle = Destination::start(&meeting.stream(true), vec![plan], &told.observer())
         .unwrap_or_else(|error| panic!("{error}"));
     Side { handle, told }
 }

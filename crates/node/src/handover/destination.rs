@@ -31,7 +31,7 @@ impl HandoverDestination {
         promise(move || {
             let (from, plans) = options.into_plans()?;
             let netdevs = plans.len();
-            let core = Destination::start(from, plans, &observer(on_event))?;
+            let core = Destination::start(&from, plans, &observer(on_event))?;
             Ok(Self { core: Arc::new(core), netdevs })
         })
     }

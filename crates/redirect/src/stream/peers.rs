@@ -112,7 +112,7 @@ impl Peers {
     }
 
     /// The next peer, if it is there. An error is that of accept(2): one waits, and cannot be had now.
-    pub fn next(&mut self) -> Result<Option<OwnedFd>, Errno> {
+    pub fn take(&mut self) -> Result<Option<OwnedFd>, Errno> {
         match &mut self.way {
             Way::Listening { listener, .. } => listener.accept(),
             Way::Dialing { dialer, .. } => {

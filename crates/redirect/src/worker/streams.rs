@@ -67,7 +67,7 @@ impl Worker {
             if end.connected_at.is_some() {
                 continue;
             }
-            match end.peers.next() {
+            match end.peers.take() {
                 Ok(Some(peer)) => self.welcome(side, peer)?,
                 Ok(None) => {}
                 Err(errno) => self.rest_from_accepting(side, errno),
