@@ -14,7 +14,8 @@ const WAYS: Readonly<Record<CutMethod, Way>> = {
   used_index: { how: "told by the VM's monitor, as the index of the guest's receive queue" },
   tx_packets: {
     how: "taken from the TAP's packet counter",
-    doubt: 'up to two frames that QEMU had read, and not given to the guest, may be lost and no counter shows them',
+    doubt:
+      'up to two frames that QEMU had read, and not given to the guest, may be lost and no counter shows them',
   },
   timestamp: {
     how: 'taken from the time of the stop',
