@@ -268,7 +268,7 @@ export interface HandoverSlice {
   deduplicated: number
 }
 
-/** From the cut on, captured = sent + held + holdFull + ringFull + unsendable + noPeer + discarded. */
+/** From the cut on, captured = sent + held + holdFull + ringFull + unsendable + reflected + noPeer + discarded. */
 export interface HandoverSourceReport extends HandoverReportHead {
   captured: number
   sent: number
@@ -277,6 +277,7 @@ export interface HandoverSourceReport extends HandoverReportHead {
   holdFull: number
   ringFull: number
   unsendable: number
+  reflected: number
   noPeer: number
   discarded: number
   givenBack: number

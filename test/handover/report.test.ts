@@ -101,14 +101,6 @@ const refused: readonly (readonly [name: string, files: Record<string, unknown>,
     /are of two VMs: 6c0f6a52-\S+ and 00000000-/,
   ],
   [
-    'two VMs that have names only',
-    {
-      a: { ...source, vm: { name: 'web-7', uuid: null } },
-      b: { ...destination, vm: { name: 'db-1', uuid: null } },
-    },
-    /are of two VMs: web-7 and db-1/,
-  ],
-  [
     'no netdev in common',
     { a: source, b: destinationReport([destinationNetdev({}, { mac: '52:54:00:00:00:01' })]) },
     /have no netdev in common/,

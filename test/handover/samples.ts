@@ -116,6 +116,7 @@ export function sourceNetdev(course: Course = {}, changes: Partial<SourceNetdev>
     hold_full: 0,
     ring_full: 0,
     unsendable: 0,
+    reflected: 0,
     no_peer: 0,
     discarded: 0,
     given_back: 0,

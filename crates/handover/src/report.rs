@@ -105,6 +105,8 @@ pub struct SourceReport {
     pub ring_full: u64,
     /// Dropped because they are no Ethernet frames, were captured in part, or are longer than 69632 bytes.
     pub unsendable: u64,
+    /// Dropped because the guest itself sent them, at its new place: the network floods them back to where it was.
+    pub reflected: u64,
     /// Dropped at the end: the destination was not there, or was another process that did not know them.
     pub no_peer: u64,
     /// Dropped because the migration was cancelled: the guest has them at the source.
@@ -138,7 +140,8 @@ pub struct SourceReport {
 impl SourceReport {
     /// Whether every frame from the cut on is accounted for.
     pub fn balance(&self) -> bool {
-        let dropped = self.hold_full + self.ring_full + self.unsendable + self.no_peer + self.discarded;
+        let Self { hold_full, ring_full, unsendable, reflected, no_peer, discarded, .. } = self;
+        let dropped = hold_full + ring_full + unsendable + reflected + no_peer + discarded;
         self.captured == self.sent + self.held + dropped
     }
 }

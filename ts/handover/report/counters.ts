@@ -20,6 +20,8 @@ export const SOURCE_COUNTERS: Readonly<Record<CounterOf<SourceNetdev>, string>> 
   hold_full: 'Dropped: more were waiting than --max-hold allows.',
   ring_full: 'Dropped: the kernel had no room for what tapferry had not read yet.',
   unsendable: 'Dropped: no Ethernet frames, captured in part only, or longer than 69632 bytes.',
+  reflected:
+    'Not needed: the guest sent them itself at its new place, and the network floods them back to here.',
   no_peer:
     'Dropped: the destination was not there at the end, or was another process that did not know them.',
   discarded: 'Not needed: the migration was cancelled, and the guest has them here.',
@@ -68,6 +70,8 @@ export const STATES: Readonly<Record<string, string>> = {
   injecting: 'the waiting frames are given to the TAP',
   passing: 'the gate is open; frames go through as they come',
   discarded: 'the migration was cancelled: nothing is injected',
+  settling: 'everything is here; waiting for a pause in which the queue of the TAP can be as long as it was',
+  give_back: 'the VM runs on here, and is given back what QEMU has dropped',
   done: 'ended as it should',
   failed: 'ended otherwise',
   stopped: 'told to stop before a migration came',

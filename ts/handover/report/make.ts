@@ -111,6 +111,7 @@ function sourceNetdev(netdev: HandoverNetdev, counted: HandoverSourceReport): So
     hold_full: counted.holdFull,
     ring_full: counted.ringFull,
     unsendable: counted.unsendable,
+    reflected: counted.reflected,
     no_peer: counted.noPeer,
     discarded: counted.discarded,
     given_back: counted.givenBack,

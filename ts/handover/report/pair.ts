@@ -51,11 +51,10 @@ function checkThatTheyBelongTogether(first: ReadReport, second: ReadReport): voi
     )
   const [one, other] = [first.report, second.report]
   if (one.side === other.side) throw mismatch(`are both of a ${one.side}`)
-  const [oneVm, otherVm] = [one.vm, other.vm]
-  if (oneVm.uuid !== null && otherVm.uuid !== null) {
-    if (oneVm.uuid !== otherVm.uuid) throw mismatch(`are of two VMs: ${oneVm.uuid} and ${otherVm.uuid}`)
-  } else if (oneVm.name !== null && otherVm.name !== null && oneVm.name !== otherVm.name) {
-    throw mismatch(`are of two VMs: ${oneVm.name} and ${otherVm.name}`)
+  // A VM may have another name on each host; the handover itself went by UUID and MAC address.
+  const [oneUuid, otherUuid] = [one.vm.uuid, other.vm.uuid]
+  if (oneUuid !== null && otherUuid !== null && oneUuid !== otherUuid) {
+    throw mismatch(`are of two VMs: ${oneUuid} and ${otherUuid}`)
   }
   const source = one.side === 'source' ? one : other.side === 'source' ? other : undefined
   const destination = one.side === 'destination' ? one : other.side === 'destination' ? other : undefined

@@ -74,6 +74,7 @@ const SOURCE_NETDEV: FieldsOf<SourceNetdev> = {
   hold_full: 'count',
   ring_full: 'count',
   unsendable: 'count',
+  reflected: 'count',
   no_peer: 'count',
   discarded: 'count',
   given_back: 'count',

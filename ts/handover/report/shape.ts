@@ -104,7 +104,7 @@ export interface Slice {
   deduplicated: number
 }
 
-/** From the cut on, `captured = sent + held + hold_full + ring_full + unsendable + no_peer + discarded`. */
+/** From the cut on, `captured = sent + held + hold_full + ring_full + unsendable + reflected + no_peer + discarded`. */
 export interface SourceNetdev extends NetdevHead {
   captured: number
   sent: number
@@ -113,6 +113,7 @@ export interface SourceNetdev extends NetdevHead {
   hold_full: number
   ring_full: number
   unsendable: number
+  reflected: number
   no_peer: number
   discarded: number
   given_back: number

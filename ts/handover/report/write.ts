@@ -5,7 +5,7 @@ import { resolve } from 'node:path'
 import { TapferryError } from '../../errors.ts'
 import type { HandoverReport } from './shape.ts'
 
-/** Whole or not at all: whoever waits for the file finds all of it. Rejects with REPORT_NOT_WRITTEN. */
+/** Whole or not at all: whoever waits for the file finds all of it. Rejects with HANDOVER_REPORT_UNWRITABLE. */
 export async function writeReport(file: string, report: HandoverReport): Promise<void> {
   const path = resolve(file)
   const temporary = `${path}.${process.pid}.new`
@@ -21,7 +21,7 @@ export async function writeReport(file: string, report: HandoverReport): Promise
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {})
     throw new TapferryError(
-      'REPORT_NOT_WRITTEN',
+      'HANDOVER_REPORT_UNWRITABLE',
       `the report was not written to '${file}': ${(error as Error).message}`,
       'give a file in a directory that this user may write to; what it would have said is above',
       { cause: error },

@@ -1,5 +1,6 @@
 //! The frames of a source: captured and kept, sent to the destination, given back to the guest, and counted.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tapferry_redirect::Latency;
@@ -22,6 +23,8 @@ const PRE_ROLL: Duration = Duration::from_millis(500);
 const RUNS_PER_TURN: usize = 256;
 /// How long a capture that is closed may take to hand over what it has.
 const DRAIN_TIME: Duration = Duration::from_millis(50);
+/// Where the sender's address is in an Ethernet header.
+const SENDER: Range<usize> = 6..12;
 /// The group bit of an Ethernet address (IEEE 802.3, 3.2.3).
 const GROUP: u8 = 1;
 
@@ -79,7 +82,9 @@ impl Worker {
             if !self.state.forwards() {
                 continue;
             }
-            if self.kept.push(&frame) {
+            if self.is_reflected(&frame) {
+                self.report.reflected += 1;
+            } else if self.kept.push(&frame) {
                 self.count_came(&frame);
             } else {
                 self.report.hold_full += 1;
@@ -92,6 +97,12 @@ impl Worker {
             );
         }
         count
+    }
+
+    /// Whether the guest sent it itself: it would take its own broadcasts for those of another host with its address.
+    fn is_reflected(&self, frame: &Frame<'_>) -> bool {
+        let mac = self.plan.identity.mac;
+        mac != [0; 6] && frame.captured.bytes.get(SENDER) == Some(&mac)
     }
 
     fn count_came(&mut self, frame: &Frame<'_>) {
@@ -277,7 +288,8 @@ impl Worker {
         let acknowledged = self.kept.first().max(cut.index).min(sent_to) - cut.index;
         self.report.acknowledged = acknowledged.min(self.report.sent);
         self.report.held = next.saturating_sub(sent_to);
-        self.report.captured = next.saturating_sub(cut.index) + self.report.hold_full + self.report.ring_full;
+        let not_kept = self.report.hold_full + self.report.ring_full + self.report.reflected;
+        self.report.captured = next.saturating_sub(cut.index) + not_kept;
     }
 
     /// At the end nothing is held any more.

@@ -63,6 +63,8 @@ pub struct HandoverSourceReport {
     pub ring_full: f64,
     /// Dropped: no Ethernet frames, captured in part, or too long.
     pub unsendable: f64,
+    /// Dropped: the guest itself sent them, at its new place.
+    pub reflected: f64,
     /// Dropped: there was no destination.
     pub no_peer: f64,
     /// Dropped: the migration was cancelled, and the guest has them.
@@ -159,6 +161,7 @@ impl From<SourceReport> for HandoverSourceReport {
             hold_full: number(report.hold_full),
             ring_full: number(report.ring_full),
             unsendable: number(report.unsendable),
+            reflected: number(report.reflected),
             no_peer: number(report.no_peer),
             discarded: number(report.discarded),
             given_back: number(report.given_back),
