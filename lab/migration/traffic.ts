@@ -6,7 +6,7 @@ import type { Lab, Reply } from '../../test/support/testbed.ts'
 import type { Tally, Vm } from '../../test/support/vm.ts'
 import { type Count, count, type Sent, type Window } from './count.ts'
 import { NICS } from './machine.ts'
-import { CLIENT_NIC, GUEST_ADDRESS } from './network.ts'
+import { CLIENT_NIC, GUEST_ADDRESSES } from './network.ts'
 import type { Variant } from './variants.ts'
 
 export interface Stream {
@@ -59,7 +59,7 @@ export class Flows {
     let stream: Promise<Reply> | undefined
     if (tcp > 0) {
       guest.console.tell(`receive ${STREAM_PORT}`)
-      const to = `${GUEST_ADDRESS}:${STREAM_PORT}`
+      const to = `${GUEST_ADDRESSES[0]}:${STREAM_PORT}`
       const limit = Number.isFinite(tcp) ? { rate: tcp } : {}
       stream = client.ask('transfer', { to, ...limit, milliseconds: STREAM_MS })
       // It is awaited at the end; what fails until then is not to end the process.
