@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tapferry_sys::{Errno, clock};
 
-use crate::wire::{Decoder, Message, WireError, encode};
+use crate::wire::{Decoder, Message, Refusal, RefusalCode, WireError, encode};
 
 /// Between two pings.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -33,6 +33,19 @@ pub(crate) enum Loss {
     /// What it sends cannot be understood.
     #[error("{0}")]
     Wire(#[from] WireError),
+}
+
+impl Loss {
+    /// What the peer is told of it. A stranger would not understand, and a refusal is the last word.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        let code = match self {
+            Self::Wire(WireError::NotTapferry { .. }) => return None,
+            Self::Wire(WireError::Version { .. }) => RefusalCode::Version,
+            Self::Wire(_) => RefusalCode::Malformed,
+            _ => return None,
+        };
+        Some(Refusal { code, text: self.to_string() })
+    }
 }
 
 /// A connection to the other side.
@@ -103,6 +116,12 @@ impl Connection {
         encode(message, &mut self.out).is_ok()
     }
 
+    /// Says why one goes, which comes before the end of the connection.
+    pub(crate) fn refuse(&mut self, refusal: Refusal) {
+        self.push(&Message::Refusal(refusal));
+        self.flush().ok();
+    }
+
     /// Whether our hello has been said.
     pub(crate) fn has_greeted(&self) -> bool {
         self.greeted
@@ -128,14 +147,14 @@ impl Connection {
         self.clock
     }
 
-    /// Sends as much as the socket takes.
+    /// Sends as much as the socket takes. That the peer is gone is for [`Self::receive`] to tell, after its last words.
     pub(crate) fn flush(&mut self) -> Result<(), Loss> {
         while self.taken < self.out.len() {
             match send(&self.socket, &self.out[self.taken..], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(bytes) => self.taken += bytes,
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
-                Err(Errno::PIPE | Errno::CONNRESET) => return Err(Loss::Closed),
+                Err(Errno::PIPE | Errno::CONNRESET) => self.taken = self.out.len(),
                 Err(errno) => return Err(Loss::Failed(errno)),
             }
         }

@@ -161,6 +161,17 @@ impl Evidence {
         now.zip(self.used_at_stop).is_some_and(|(now, before)| now != before)
     }
 
+    /// The TAP's count of frames that were read from it, when the VM had stopped.
+    pub(crate) fn tx_packets_at_stop(&self) -> Option<u64> {
+        self.stopped
+    }
+
+    /// The first frame that waited in the TAP's queue when the VM had stopped.
+    pub(crate) fn first_unread(&self) -> Option<u64> {
+        let counts = self.calibration.counts(self.stopped?, None)?;
+        Some(counts.read)
+    }
+
     /// The VM runs on here. Which frames from the cut on were thrown away by its process, as the queue tells: it holds
     /// what the guest was given first, until as many frames more have come as it has room for.
     pub(crate) fn thrown_away<'a>(

@@ -48,9 +48,14 @@ impl<C> Clone for Outbox<C> {
 impl<C> Outbox<C> {
     /// Leaves a message. A thread that has ended hears nothing, and need not.
     pub fn send(&self, command: C) {
-        if self.commands.send(command).is_ok() {
-            rustix::io::write(&*self.wake, &1_u64.to_ne_bytes()).ok();
-        }
+        self.offer(command).ok();
+    }
+
+    /// Leaves a message, or gives it back if the thread has ended.
+    pub fn offer(&self, command: C) -> Result<(), C> {
+        self.commands.send(command).map_err(|refused| refused.0)?;
+        rustix::io::write(&*self.wake, &1_u64.to_ne_bytes()).ok();
+        Ok(())
     }
 }
 

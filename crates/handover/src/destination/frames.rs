@@ -27,7 +27,7 @@ const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0, 0];
 impl Worker {
     /// Whether a frame more can be parked; what the source sends beyond that waits there.
     pub(super) fn has_room(&self) -> bool {
-        self.parked.bytes() + 2 * LONGEST_FRAME <= self.plan.max_hold
+        self.parked.len() == 0 || self.parked.bytes() + 2 * LONGEST_FRAME <= self.plan.max_hold
     }
 
     /// Keeps a frame of the source until it is its turn. One that came before is not wanted again.

@@ -139,21 +139,29 @@ impl Desk {
             // Somebody who looks whether the port is open.
             Err(Loss::Closed) => self.tell("a connection was closed before it said who it is"),
             Err(loss) => {
-                let refusal = Refusal { code: RefusalCode::Malformed, text: loss.to_string() };
-                refuse(&mut newcomer.connection, refusal);
+                if let Some(refusal) = loss.refusal() {
+                    newcomer.connection.refuse(refusal);
+                }
                 self.tell(&format!("a connection was refused: {loss}"));
             }
         }
     }
 
     fn lead(&mut self, mut connection: Connection, hello: Hello) {
-        match find(&self.guests, &hello) {
-            Ok(guest) => guest.outbox.send(Command::Welcome(Box::new(Visit { connection, hello }))),
-            Err(refusal) => {
-                self.tell(&format!("a source was refused: {}", refusal.text));
-                refuse(&mut connection, refusal);
+        let refusal = match find(&self.guests, &hello) {
+            Ok(guest) => {
+                let visit = Box::new(Visit { connection, hello });
+                let Err(Command::Welcome(visit)) = guest.outbox.offer(Command::Welcome(visit)) else {
+                    return;
+                };
+                connection = visit.connection;
+                let text = "the handover of this netdev is over".into();
+                Refusal { code: RefusalCode::State, text }
             }
-        }
+            Err(refusal) => refusal,
+        };
+        self.tell(&format!("a source was refused: {}", refusal.text));
+        connection.refuse(refusal);
     }
 
     fn tell(&self, message: &str) {
@@ -166,15 +174,10 @@ impl Newcomer {
         self.connection.receive()?;
         Ok(match self.connection.next()? {
             Some(Message::Hello(hello)) => Some(hello),
+            Some(Message::Refusal(refusal)) => return Err(Loss::Refused(refusal.text)),
             _ => None,
         })
     }
-}
-
-/// Says why, and leaves: the kernel delivers what it has taken.
-pub(super) fn refuse(connection: &mut Connection, refusal: Refusal) {
-    connection.push(&Message::Refusal(refusal));
-    connection.flush().ok();
 }
 
 /// The netdev that a source comes for: of the same VM, with the guest's address, or else of the same id.

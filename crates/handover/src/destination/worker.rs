@@ -20,7 +20,7 @@ use tapferry_sys::random::random_u128;
 use tapferry_sys::{Error, clock};
 
 use super::Command;
-use super::reception::{Visit, refuse};
+use super::reception::Visit;
 use super::state::State;
 use super::twins::Twins;
 use crate::connection::{Connection, Loss, PeerClock, nanos};
@@ -44,6 +44,8 @@ const ACK_EVERY: Duration = Duration::from_millis(20);
 const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
 /// How long to wait for a pause in the traffic in which the TAP's queue can be made as long as it was.
 const LONGEST_SETTLING: Duration = Duration::from_secs(10);
+/// The same when it is told to stop.
+const LAST_SETTLING: Duration = Duration::from_millis(200);
 /// A pause: the kernel takes a few milliseconds for the change, and drops what comes in that time.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -82,13 +84,15 @@ pub(super) struct Worker {
     pub(super) parked_first: u64,
     acked_at: u64,
     acked: u64,
-    end: Option<wire::End>,
+    /// Whether the source has sent everything.
+    has_end: bool,
 
     cut: Option<Cut>,
     /// Since when the source's VM is stopped (CLOCK_MONOTONIC).
     stopped_at: Option<u64>,
     /// Since when the VM runs (CLOCK_MONOTONIC).
     pub(super) resumed_at: Option<u64>,
+    is_vm_gone: bool,
     /// Since when there is no source (CLOCK_MONOTONIC).
     absent_since: u64,
 
@@ -143,10 +147,11 @@ impl Worker {
             parked_first: 0,
             acked_at: 0,
             acked: 0,
-            end: None,
+            has_end: false,
             cut: None,
             stopped_at: None,
             resumed_at: None,
+            is_vm_gone: false,
             absent_since: now,
             state: State::Gated,
             report: DestinationReport::default(),
@@ -175,11 +180,10 @@ impl Worker {
     fn wait(&self) {
         let tick = if self.state == State::Gated { IDLE_TICK } else { TICK };
         let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
-        if let Some(connection) = &self.connection {
-            let mut flags = if self.has_room() { PollFlags::IN } else { PollFlags::empty() };
-            if connection.backlog() > 0 {
-                flags |= PollFlags::OUT;
-            }
+        // One that is not read must not wake: a source that is gone would, without end.
+        if let Some(connection) = self.connection.as_ref().filter(|_| self.has_room()) {
+            let has_backlog = connection.backlog() > 0;
+            let flags = if has_backlog { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
             descriptors.push(PollFd::new(connection, flags));
         }
         let captures = self.direct.iter().flat_map(Capture::descriptors);
@@ -207,10 +211,11 @@ impl Worker {
     fn turn(&mut self) {
         let now = clock::monotonic_ns();
         self.tend_gate(now);
-        self.pump_direct(now);
         if let Err(loss) = self.hear(now) {
             self.lose_source(&loss, now);
         }
+        // After the source's copies: what has come by itself before they were here is then known.
+        self.pump_direct(now);
         if self.state.injects() {
             self.inject_parked(now);
         }
@@ -225,11 +230,10 @@ impl Worker {
 
     /// Moves on where nothing more has to come, or has not come in time.
     fn advance(&mut self, now: u64) {
-        let everything_is_here = self.end.is_some_and(|end| self.next_index >= end.next_index);
         let absent = self.connection.is_none().then(|| now.saturating_sub(self.absent_since));
         match self.state {
             State::Injecting if self.parked.len() == 0 => self.open_gate(),
-            State::Passing if everything_is_here && self.parked.len() == 0 && self.resumed_at.is_some() => {
+            State::Passing if self.has_end && self.parked.len() == 0 && self.resumed_at.is_some() => {
                 self.enter(State::Settling { since: now }, "everything from the source is here");
             }
             State::Settling { since } => {
@@ -273,13 +277,16 @@ impl Worker {
         now.saturating_sub(self.tap_seen.1) > nanos(PAUSE) && self.tap_backlog() == 0
     }
 
-    /// Whether there is a pause now, or very soon.
-    fn comes_to_a_pause(&mut self) -> bool {
-        let deadline = clock::monotonic_ns() + 3 * nanos(PAUSE);
+    /// Waits for a pause, for a short while.
+    fn comes_to_pause(&mut self) -> bool {
+        let deadline = clock::monotonic_ns() + nanos(LAST_SETTLING);
         loop {
             let now = clock::monotonic_ns();
-            if self.is_pause(now) || now > deadline {
-                return self.is_pause(now);
+            if self.is_pause(now) {
+                return true;
+            }
+            if now > deadline {
+                return false;
             }
             std::thread::sleep(TICK);
         }
@@ -353,13 +360,16 @@ impl Worker {
         let Visit { mut connection, hello } = visit;
         let is_same = self.session == Some(hello.session);
         if self.connection.is_some() && !is_same {
-            let text = "another source is connected for this netdev".into();
-            return refuse(&mut connection, Refusal { code: RefusalCode::Busy, text });
+            return self.turn_away(
+                connection,
+                RefusalCode::Busy,
+                "another source is connected for this netdev",
+            );
         }
         let is_over = matches!(self.state, State::Settling { .. }) || self.state.is_final();
         if !is_same && (is_over || self.stopped_at.is_some() && self.session.is_some()) {
-            let text = "the handover from another source is under way or over".into();
-            return refuse(&mut connection, Refusal { code: RefusalCode::State, text });
+            let text = "the handover from another source is under way or over";
+            return self.turn_away(connection, RefusalCode::State, text);
         }
         connection.push(&Message::Hello(self.hello(&hello, is_same.then_some(self.next_index))));
         connection.note_greeted();
@@ -381,6 +391,11 @@ impl Worker {
             }
             self.tell(EventKind::Ready, format!("the source of VM '{}' has come", hello.vm_name));
         }
+    }
+
+    fn turn_away(&self, mut connection: Connection, code: RefusalCode, text: &str) {
+        self.tell(EventKind::PeerRefused, format!("a source was refused: {text}"));
+        connection.refuse(Refusal { code, text: text.into() });
     }
 
     fn hello(&self, theirs: &Hello, next_index: Option<u64>) -> Hello {
@@ -418,7 +433,7 @@ impl Worker {
                     Message::Frame(frame) => self.park(&frame),
                     Message::Stopped { at_ns } => self.note_stop(at_ns, now),
                     Message::Cut(cut) => self.follow_cut(cut),
-                    Message::End(end) => self.end = Some(end),
+                    Message::End(end) => self.note_end(end),
                     Message::Discard { reason } => self.discard(reason),
                     Message::Refusal(refusal) => return Err(Loss::Refused(refusal.text)),
                     // Pings and their answers.
@@ -437,7 +452,9 @@ impl Worker {
     }
 
     fn lose_source(&mut self, loss: &Loss, now: u64) {
-        self.connection = None;
+        if let (Some(mut connection), Some(refusal)) = (self.connection.take(), loss.refusal()) {
+            connection.refuse(refusal);
+        }
         self.absent_since = now;
         if !self.state.is_final() && !matches!(self.state, State::Settling { .. }) {
             self.report.links_lost += 1;
@@ -451,6 +468,12 @@ impl Worker {
         if self.state == State::Gated {
             self.enter(State::Parked, "the VM has stopped at the source");
         }
+    }
+
+    /// Everything that the source has was sent before this; what it could not send will not come.
+    fn note_end(&mut self, end: wire::End) {
+        self.has_end = true;
+        self.next_index = self.next_index.max(end.next_index);
     }
 
     /// What is before the cut the guest has; the rest is injected from now on.
@@ -504,7 +527,7 @@ impl Worker {
 
     fn acknowledge(&mut self, now: u64) {
         let is_due = now.saturating_sub(self.acked_at) >= nanos(ACK_EVERY);
-        let next_index = self.parked_first;
+        let next_index = if self.parked.len() == 0 { self.next_index } else { self.parked_first };
         if !is_due || next_index == self.acked {
             return;
         }
@@ -531,6 +554,7 @@ impl Worker {
     }
 
     fn lose_vm(&mut self) {
+        self.is_vm_gone = true;
         match self.resumed_at {
             None => {
                 const REASON: &str = "the VM has ended at the destination before it ran";
@@ -561,9 +585,14 @@ impl Worker {
     }
 
     fn finish(&mut self) {
-        if self.report.outcome == Outcome::Pending {
-            self.report.outcome = Outcome::Stopped;
-            self.report.reason = Some("it was told to stop".into());
+        match self.state {
+            // Only the TAP's queue length was waited for.
+            State::Settling { .. } => self.report.outcome = Outcome::Done,
+            state if state.is_final() => {}
+            _ => {
+                self.report.outcome = Outcome::Stopped;
+                self.report.reason = Some("it was told to stop".into());
+            }
         }
         self.acked_at = 0;
         self.acknowledge(clock::monotonic_ns());
@@ -578,14 +607,21 @@ impl Worker {
         self.tell(EventKind::Ended, self.report.outcome.name());
     }
 
-    /// Makes the TAP's queue as long as it was; not while frames come for a VM that runs, because some would be lost.
+    /// Makes the TAP's queue as long as it was; not while frames come for a VM that runs, or wait for one that may run
+    /// yet, because some would be lost.
     fn restore_queue_length(&mut self) {
         let Some(before) = self.queue_length.take() else { return };
-        let is_busy = self.resumed_at.is_some() && !self.comes_to_a_pause();
-        let result = if is_busy { Ok(()) } else { queue_length::set(self.ifindex, before) };
+        let is_in_use = if self.is_vm_gone || self.state == State::Discarded {
+            false
+        } else if self.resumed_at.is_some() {
+            !self.comes_to_pause()
+        } else {
+            self.tap_backlog() > before.into()
+        };
+        let result = if is_in_use { Ok(()) } else { queue_length::set(self.ifindex, before) };
         let message = match result {
-            Ok(()) if is_busy => format!(
-                "traffic has not paused: txqueuelen of {} stays {QUEUE_LENGTH} for now, where it was {before}",
+            Ok(()) if is_in_use => format!(
+                "frames come, or wait for the VM: txqueuelen of {} stays {QUEUE_LENGTH} for now, where it was {before}",
                 self.plan.netdev
             ),
             Ok(()) => return,

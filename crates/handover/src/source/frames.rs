@@ -13,7 +13,7 @@ use tapferry_sys::{Errno, clock};
 use super::state::State;
 use super::worker::Worker;
 use crate::connection::nanos;
-use crate::evidence::TapCounters;
+use crate::evidence::{CAPTURE_LAG, Evidence, TapCounters};
 use crate::report::Outcome;
 use crate::wire::{self, Message};
 
@@ -25,6 +25,8 @@ const RUNS_PER_TURN: usize = 256;
 const DRAIN_TIME: Duration = Duration::from_millis(50);
 /// Where the sender's address is in an Ethernet header.
 const SENDER: Range<usize> = 6..12;
+/// How long the guest may take to read half of what its TAP's queue holds.
+const LONGEST_READ: Duration = Duration::from_secs(1);
 /// The group bit of an Ethernet address (IEEE 802.3, 3.2.3).
 const GROUP: u8 = 1;
 
@@ -79,7 +81,12 @@ impl Worker {
                 self.kept.push_over(&frame);
                 continue;
             }
-            if !self.state.forwards() {
+            let is_kept = match self.state {
+                // The guest reads again; until then its TAP may have been full.
+                State::GiveBack { .. } => frame.captured.timestamp_ns <= self.runs_on_since,
+                state => state.forwards(),
+            };
+            if !is_kept {
                 continue;
             }
             if self.is_reflected(&frame) {
@@ -157,6 +164,7 @@ impl Worker {
     pub(super) fn send_frames(&mut self) {
         let Some(connection) = self.link.up() else { return };
         let mut unsendable = 0;
+        let sent_before = self.kept.sent_before();
         let sent = self.kept.send(|index, frame| {
             let captured = &frame.captured;
             if !connection.has_room() {
@@ -169,7 +177,8 @@ impl Worker {
                 tag: captured.beside,
                 bytes: captured.bytes,
             });
-            unsendable += u64::from(captured.is_truncated() || !connection.push(&message));
+            let is_unsendable = captured.is_truncated() || !connection.push(&message);
+            unsendable += u64::from(is_unsendable && index >= sent_before);
             true
         });
         self.report.unsendable += unsendable;
@@ -188,7 +197,7 @@ impl Worker {
             next_index: self.kept.next(),
             captured: report.captured,
             sent: report.sent,
-            lost: report.hold_full + report.ring_full + report.unsendable,
+            lost: report.hold_full + report.ring_full + report.unsendable + report.no_peer,
         });
         if let Some(connection) = self.link.up() {
             connection.push(&end);
@@ -237,33 +246,56 @@ impl Worker {
         else {
             return self.end_cancelled();
         };
+        // What the TAP dropped last must have been captured.
+        let has_all = clock::realtime_ns().saturating_sub(self.runs_on_since) > nanos(CAPTURE_LAG);
         let thrown_away = match self.thrown_away {
-            Some(thrown_away) => thrown_away,
-            None if is_last_look => {
+            Some(thrown_away) if has_all || is_last_look => thrown_away,
+            _ if is_last_look => {
                 evidence.thrown_away_at_most(cut.index, (cut.index..).zip(doubtful.frames()))
             }
-            None => return evidence.sample_resumed(*captured, || counters(links, *ifindex)),
+            _ => return evidence.sample_resumed(*captured, || counters(links, *ifindex)),
         };
+        let overflow = self.overflow();
         let count = usize::try_from(thrown_away.frames).unwrap_or(0);
-        let given_back = inject(&mut self.exit, self.doubtful.frames().take(count), self.mtu);
-        self.report.given_back += given_back;
+        let Self { exit, doubtful, kept, links, ifindex, mtu, .. } = self;
+        let thrown_away_frames = doubtful.frames().take(count);
+        let dropped = kept.frames().skip(overflow.start).take(overflow.len()).map(|(_, frame)| frame);
+        let look = || counters(links, *ifindex);
+        let given_back =
+            inject(exit, thrown_away_frames.chain(dropped), *mtu, self.queue_length / 2, look);
+        self.report.given_back = given_back;
         self.report.give_back_basis = Some(thrown_away.basis.name());
-        self.give_back_overflow();
         self.end_cancelled();
     }
 
-    /// While nobody read, the TAP's queue became full: from then on it dropped all, up to the last frame before the
-    /// VM ran on.
-    fn give_back_overflow(&mut self) {
+    /// Which of the kept frames the TAP had no room for: while nobody read, its queue became full, and from then on it
+    /// dropped all.
+    fn overflow(&mut self) -> Range<usize> {
         let (before, after) = self.tap_dropped;
-        let here = self.kept.next() - self.kept.first();
-        let dropped = after.saturating_sub(before).min(here);
+        let dropped = after.saturating_sub(before);
         // If frames were dropped after the guest began to read, it is not known which.
-        if dropped > 0 && self.dropped_by_tap() == after {
-            let kept = usize::try_from(here - dropped).unwrap_or(usize::MAX);
-            let overflow = self.kept.frames().skip(kept).map(|(_, frame)| frame);
-            self.report.given_back += inject(&mut self.exit, overflow, self.mtu);
+        if dropped == 0 || self.dropped_by_tap() != after {
+            return 0..0;
         }
+        let (first, next) = (self.kept.first(), self.kept.next());
+        let last = next.saturating_sub(dropped).max(first);
+        let room = self.queue_room();
+        let start = match self.evidence.as_ref().and_then(Evidence::first_unread) {
+            // It took more: these came when the guest read again, before that was known.
+            Some(read) if last > read + u64::from(self.queue_length) => (read + room).max(first),
+            _ => last,
+        };
+        let place = |index: u64| usize::try_from(index - first).unwrap_or(usize::MAX);
+        place(start)..place((start + dropped).min(next))
+    }
+
+    /// Frames that the TAP's queue took when it was empty and nobody read. The kernel frees the places of frames that
+    /// were read 16 at a time, or at the end of its ring (linux/ptr_ring.h).
+    fn queue_room(&self) -> u64 {
+        const BATCH: u64 = 16;
+        let length = u64::from(self.queue_length);
+        let read = self.evidence.as_ref().and_then(Evidence::tx_packets_at_stop).unwrap_or(0);
+        length - read.checked_rem(length).unwrap_or(0) % BATCH
     }
 
     /// Frames that the TAP's queue had no room for.
@@ -284,9 +316,10 @@ impl Worker {
         let Some(cut) = &self.cut else { return };
         let next = self.kept.next();
         let sent_to = self.kept.sent_before().max(cut.index);
-        self.report.sent = sent_to - cut.index - self.report.unsendable;
-        let acknowledged = self.kept.first().max(cut.index).min(sent_to) - cut.index;
-        self.report.acknowledged = acknowledged.min(self.report.sent);
+        self.report.no_peer = self.kept.given_up();
+        let not_sent = self.report.unsendable + self.report.no_peer;
+        self.report.sent = (sent_to - cut.index).saturating_sub(not_sent);
+        self.report.acknowledged = (self.kept.acked() - cut.index).saturating_sub(not_sent);
         self.report.held = next.saturating_sub(sent_to);
         let not_kept = self.report.hold_full + self.report.ring_full + self.report.reflected;
         self.report.captured = next.saturating_sub(cut.index) + not_kept;
@@ -303,18 +336,46 @@ impl Worker {
     }
 }
 
-/// Gives frames to the guest, as many as its TAP takes at once.
-fn inject<'a>(exit: &mut NetdevExit, frames: impl Iterator<Item = Frame<'a>>, mtu: u32) -> u64 {
+/// Gives frames to the guest, never more at once than its TAP has room for. Returns how many it took.
+fn inject<'a>(
+    exit: &mut NetdevExit,
+    frames: impl Iterator<Item = Frame<'a>>,
+    mtu: u32,
+    room: u32,
+    mut counters: impl FnMut() -> Option<TapCounters>,
+) -> u64 {
     let frames: Vec<_> = frames.collect();
     let mut given = 0;
-    while given < frames.len() {
-        match exit.send(&frames[given..], mtu) {
-            Step::Sent(sent) if sent > 0 => given += sent,
-            Step::Refused { .. } => given += 1,
+    for run in frames.chunks(usize::try_from(room).unwrap_or(1).max(1)) {
+        let before = counters();
+        let sent = inject_run(exit, run, mtu);
+        given += sent;
+        let has_read =
+            |now: TapCounters| before.is_none_or(|before| now.tx_packets - before.tx_packets >= sent);
+        let deadline = clock::monotonic_ns() + nanos(LONGEST_READ);
+        while run.len() < frames.len() && !counters().is_none_or(has_read) {
+            if clock::monotonic_ns() > deadline {
+                return given;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    given
+}
+
+fn inject_run(exit: &mut NetdevExit, frames: &[Frame<'_>], mtu: u32) -> u64 {
+    let (mut done, mut given) = (0, 0);
+    while done < frames.len() {
+        match exit.send(&frames[done..], mtu) {
+            Step::Sent(sent) => {
+                done += sent;
+                given += u64::try_from(sent).unwrap_or(u64::MAX);
+            }
+            Step::Refused { .. } => done += 1,
             _ => break,
         }
     }
-    u64::try_from(given).unwrap_or(u64::MAX)
+    given
 }
 
 /// What the TAP counts.

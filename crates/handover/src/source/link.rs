@@ -14,7 +14,7 @@ use tapferry_redirect::parts::Peers;
 
 use crate::connection::{Connection, Loss, PeerClock};
 use crate::error::HandoverError;
-use crate::wire::{Hello, Message, Role};
+use crate::wire::{Hello, Message};
 
 /// How far the link is.
 #[derive(Debug)]
@@ -31,18 +31,7 @@ pub(super) struct Link {
     peers: Peers,
     wake: Arc<OwnedFd>,
     stage: Stage,
-    /// Which process answered last.
-    instance: Option<u128>,
     clock: PeerClock,
-}
-
-/// The other side has answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Greeted {
-    /// The first index that it wants, if it knows of this session.
-    pub(super) next_index: Option<u64>,
-    /// Another process has answered before.
-    pub(super) is_another: bool,
 }
 
 impl Link {
@@ -50,13 +39,8 @@ impl Link {
     pub(super) fn open(to: &StreamPlan, wake: &Arc<OwnedFd>) -> Result<Self, HandoverError> {
         let failed = |error| HandoverError::Stream { option: "--to", address: to.address.to_string(), error };
         let (peers, peer) = Peers::open(to, true, wake).map_err(failed)?;
-        let mut link = Self {
-            peers,
-            wake: Arc::clone(wake),
-            stage: Stage::Dialing,
-            instance: None,
-            clock: PeerClock::default(),
-        };
+        let mut link =
+            Self { peers, wake: Arc::clone(wake), stage: Stage::Dialing, clock: PeerClock::default() };
         if let Some(peer) = peer {
             link.stage = Stage::Greeting(Connection::new(peer));
         }
@@ -79,17 +63,11 @@ impl Link {
     }
 
     /// The destination's hello has come.
-    pub(super) fn come_up(&mut self, hello: &Hello) -> Result<Greeted, Loss> {
-        if hello.role != Role::Destination {
-            return Err(Loss::Refused("it is a source as well: exchange --to of one of them".into()));
-        }
+    pub(super) fn come_up(&mut self) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Dialing) {
             Stage::Greeting(connection) | Stage::Up(connection) => Stage::Up(connection),
             Stage::Dialing => Stage::Dialing,
         };
-        let is_another = self.instance.is_some_and(|instance| instance != hello.instance);
-        self.instance = Some(hello.instance);
-        Ok(Greeted { next_index: hello.next_index, is_another })
     }
 
     /// The connection is over: dials again.
@@ -100,11 +78,6 @@ impl Link {
         let was_good = was_up && !matches!(loss, Loss::Refused(_));
         self.dial(was_good)?;
         Ok(was_up)
-    }
-
-    /// Dials as if it had not been in vain so far.
-    pub(super) fn call_anew(&mut self) -> Result<(), HandoverError> {
-        if matches!(self.stage, Stage::Dialing) { self.dial(true) } else { Ok(()) }
     }
 
     fn dial(&mut self, was_good: bool) -> Result<(), HandoverError> {
@@ -133,6 +106,11 @@ impl Link {
         }
     }
 
+    /// Whether both sides have said hello.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.stage, Stage::Up(_))
+    }
+
     /// What is known of the destination's clock.
     pub(super) fn clock(&self) -> PeerClock {
         match &self.stage {
@@ -145,12 +123,13 @@ impl Link {
         }
     }
 
-    /// What to wait for: the connection, and whether bytes wait to be sent. A dialler rings by itself.
+    /// What to wait for: the connection, and whether there is something to send. A dialler rings by itself.
     pub(super) fn descriptor(&self) -> Option<(BorrowedFd<'_>, bool)> {
         match &self.stage {
             Stage::Dialing => None,
             Stage::Greeting(connection) | Stage::Up(connection) => {
-                Some((std::os::fd::AsFd::as_fd(connection), connection.backlog() > 0))
+                let has_to_send = connection.backlog() > 0 || !connection.has_greeted();
+                Some((std::os::fd::AsFd::as_fd(connection), has_to_send))
             }
         }
     }

@@ -30,7 +30,7 @@ use crate::event::{Event, EventKind, Observer};
 use crate::evidence::{CAPTURE_LAG, Evidence};
 use crate::plan::{Process, SourcePlan};
 use crate::report::{Entered, Outcome, SourceReport};
-use crate::wire::{self, Hello, Message, Method, Role};
+use crate::wire::{self, Hello, Message, Method, Refusal, RefusalCode, Role};
 
 /// Between two samples while the VM migrates, and between two looks at anything while frames are on their way.
 const TICK: Duration = Duration::from_millis(5);
@@ -44,16 +44,19 @@ const LEARNING: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(500);
 /// The network has learned after this, or never will.
 const LONGEST_DRAIN: Duration = Duration::from_secs(5);
-/// Between two beginnings of dialling while the VM migrates.
-const CALL_EVERY: Duration = Duration::from_millis(500);
-/// How long the destination may be gone, once its VM runs: as long as it waits for the source itself.
-const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
-/// How long the destination may take to confirm the end.
+/// How long the destination may take to confirm the end, or the next frames before it.
 const CONFIRMATION: Duration = Duration::from_secs(5);
+/// How long the destination may be gone after the VM runs there.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
+/// How long the VM may take to run on here after the destination has given up.
+const RETURN: Duration = Duration::from_secs(10);
 /// How long after the end of the VM's process its TAP is held at most: nobody else can have it.
 const LONGEST_HOLD: Duration = Duration::from_secs(5);
 /// How long after a cancelled migration the VM's queue shows what it was given first.
 const GIVE_BACK: Duration = Duration::from_millis(150);
+
+/// Why nothing is handed over.
+const CANCELLED: &str = "the migration was cancelled or has failed: the VM runs on at the source";
 
 /// Frames that QEMU may have read and not given to its guest when it stopped; more than were ever seen.
 const DOUBTFUL: usize = 16;
@@ -71,6 +74,8 @@ pub(super) struct Worker {
 
     pub(super) ifindex: IfIndex,
     pub(super) mtu: u32,
+    /// Frames that the TAP's queue holds.
+    pub(super) queue_length: u32,
     pub(super) links: LinkWatch,
     tap: Vec<HeldTap>,
     pub(super) exit: NetdevExit,
@@ -93,14 +98,18 @@ pub(super) struct Worker {
     pub(super) stopped: Option<(u64, u64)>,
     /// When the last frame for the VM alone was captured (CLOCK_MONOTONIC).
     pub(super) unicast_at: u64,
+    /// When it became known that the VM runs on here (CLOCK_REALTIME).
+    pub(super) runs_on_since: u64,
     /// Since when the VM's process is gone (CLOCK_MONOTONIC).
     gone_at: Option<u64>,
     /// Since when the VM's state is at the destination (CLOCK_MONOTONIC).
     completed_at: Option<u64>,
-    /// When the destination was there last (CLOCK_MONOTONIC).
-    present_at: u64,
-    /// When it was last called anew (CLOCK_MONOTONIC).
-    called_at: u64,
+    /// Since when there is no destination (CLOCK_MONOTONIC).
+    absent_since: u64,
+    /// Since when the destination has given up (CLOCK_MONOTONIC), and why.
+    given_up: Option<(u64, String)>,
+    /// Since when the VM runs at the destination, by the clock there (nanoseconds since 1970).
+    resumed_there: Option<u64>,
 
     pub(super) state: State,
     pub(super) report: SourceReport,
@@ -142,6 +151,7 @@ impl Worker {
             instance: random()?,
             ifindex: interface.ifindex,
             mtu: interface.mtu,
+            queue_length: interface.tx_queue_length,
             links,
             tap: Vec::new(),
             exit,
@@ -157,10 +167,12 @@ impl Worker {
             tap_dropped: (0, 0),
             stopped: None,
             unicast_at: 0,
+            runs_on_since: 0,
             gone_at: None,
             completed_at: None,
-            present_at: 0,
-            called_at: 0,
+            absent_since: clock::monotonic_ns(),
+            given_up: None,
+            resumed_there: None,
             state: State::Armed,
             report: SourceReport::default(),
             announced_ready: false,
@@ -240,13 +252,6 @@ impl Worker {
             self.send_frames();
         }
         self.flush_link(now)?;
-        if self.link.up().is_some() {
-            self.present_at = now;
-        } else if self.state != State::Armed && now.saturating_sub(self.called_at) > nanos(CALL_EVERY) {
-            // Now every moment counts, and whoever dials in vain does so ever more seldom.
-            self.called_at = now;
-            self.link.call_anew()?;
-        }
         if self.gone_at.is_some_and(|since| now.saturating_sub(since) > nanos(LONGEST_HOLD)) {
             self.tap.clear();
         }
@@ -255,22 +260,23 @@ impl Worker {
 
     /// Moves on where time, and nothing else, has to pass.
     fn advance(&mut self, now: u64) {
+        if let Some(reason) = self.has_failed_there(now) {
+            return self.fail(&reason);
+        }
         match self.state {
-            State::Forward { .. } | State::Drain { told: None, .. } if self.is_deserted(now) => {
-                self.fail("the destination was lost before it had everything");
-            }
             State::Stopping { until } if now >= until || self.capture_is_past_stop() => self.make_cut(now),
             State::Forward { since } if now.saturating_sub(since) > nanos(self.plan.resume_timeout) => {
                 let patience = self.plan.resume_timeout.as_secs();
-                let what = match self.link.up() {
-                    Some(_) => "the VM did not run at the destination",
-                    None => "the destination did not say that the VM runs there",
+                let what = match self.link.is_up() {
+                    true => "the VM did not run at the destination",
+                    false => "the destination did not say that the VM runs there",
                 };
-                self.fail(&format!("{what} within {patience} s"));
+                let reason = self.given_up.take().map_or(format!("{what} within {patience} s"), |(_, reason)| reason);
+                self.fail(&reason);
             }
             State::Drain { since, told: None } if self.is_quiet(since, now) => self.tell_end(since, now),
             State::Drain { told: Some(told), .. } => {
-                if self.kept.first() >= self.kept.next() {
+                if self.kept.is_acknowledged() {
                     self.end(State::Done, Outcome::Done, None);
                 } else if now.saturating_sub(told) > nanos(CONFIRMATION) {
                     self.fail("the destination did not confirm that it has everything");
@@ -279,6 +285,29 @@ impl Worker {
             State::GiveBack { until } => self.give_back(now >= until),
             _ => {}
         }
+    }
+
+    /// Why there is nothing to wait for at the destination any more.
+    fn has_failed_there(&self, now: u64) -> Option<String> {
+        match (self.state, &self.given_up) {
+            // The VM here may run on; without its process it will not.
+            (State::Stopping { .. } | State::Forward { .. }, Some((since, reason))) => {
+                let is_over = self.gone_at.is_some() || now.saturating_sub(*since) > nanos(RETURN);
+                is_over.then(|| reason.clone())
+            }
+            (State::Drain { since, .. }, _) if !self.link.is_up() => self.deserted_since(since, now),
+            (State::Forward { .. }, None) if !self.link.is_up() => {
+                self.completed_at.and_then(|since| self.deserted_since(since, now))
+            }
+            _ => None,
+        }
+    }
+
+    /// Why not to wait any longer for a destination that is gone, though the VM is there since `since`.
+    fn deserted_since(&self, since: u64, now: u64) -> Option<String> {
+        let absent = now.saturating_sub(self.absent_since.max(since));
+        let reason = "the destination was lost before it had everything";
+        (absent > nanos(LONGEST_ABSENCE)).then(|| reason.into())
     }
 
     /// A migration has begun.
@@ -325,7 +354,10 @@ impl Worker {
     /// Every frame from the cut on is for the destination.
     fn make_cut(&mut self, now: u64) {
         let (Some((at, _)), Some(evidence)) = (self.stopped, &self.evidence) else { return };
-        let (cut, reason) = evidence.find_cut(self.kept.frames(), self.kept.next(), at);
+        let (mut cut, reason) = evidence.find_cut(self.kept.frames(), self.kept.next(), at);
+        // The guest was so far behind that some frames that it lacks had to make room for others.
+        self.report.hold_full += self.kept.first().saturating_sub(cut.index);
+        cut.index = cut.index.max(self.kept.first());
         self.kept.cut(cut.index);
         self.count_from_cut();
         self.remember_doubtful();
@@ -337,6 +369,10 @@ impl Worker {
         self.cut = Some(cut);
         self.enter(State::Forward { since: now }, message);
         self.tell_cut();
+        // With a downtime of a few milliseconds the news of its end may come before that of its beginning.
+        if let Some(at) = self.resumed_there {
+            self.drain_since(at);
+        }
     }
 
     /// Says what a cut that is not exact may cost, as measured.
@@ -352,19 +388,17 @@ impl Worker {
 
     /// The VM runs on here.
     fn cancel(&mut self) {
-        const REASON: &str = "the migration was cancelled or has failed: the VM runs on at the source";
         let now = clock::monotonic_ns();
         match self.state {
-            State::Calibrate => self.end(State::Cancelled, Outcome::Cancelled, Some(REASON.into())),
+            State::Calibrate => self.end(State::Cancelled, Outcome::Cancelled, Some(CANCELLED.into())),
             State::Stopping { .. } | State::Forward { .. } => {
                 if matches!(self.state, State::Stopping { .. }) {
                     self.make_cut(now);
                 }
+                self.runs_on_since = clock::realtime_ns();
                 self.tap_dropped.1 = self.dropped_by_tap();
-                if let Some(connection) = self.link.up() {
-                    connection.push(&Message::Discard { reason: REASON });
-                }
-                self.enter(State::GiveBack { until: now + nanos(GIVE_BACK) }, REASON);
+                self.enter(State::GiveBack { until: now + nanos(GIVE_BACK) }, CANCELLED);
+                self.tell_cut();
             }
             _ => {}
         }
@@ -379,20 +413,14 @@ impl Worker {
 
     /// The VM runs at the destination since `at` (nanoseconds since 1970, that host's clock).
     fn drain_since(&mut self, at: u64) {
+        self.resumed_there = Some(at);
         if let State::Forward { .. } = self.state {
             self.report.resumed_ns = Some(self.link.clock().here(at));
             let since = clock::monotonic_ns();
+            // There is no way back any more.
+            self.kept.forget_acknowledged();
             self.enter(State::Drain { since, told: None }, "the VM runs at the destination");
         }
-    }
-
-    /// Whether the destination has been gone for so long that it will not come again.
-    fn is_deserted(&self, now: u64) -> bool {
-        let since = match self.state {
-            State::Drain { since, .. } => Some(since),
-            _ => self.completed_at,
-        };
-        since.is_some_and(|since| now.saturating_sub(since.max(self.present_at)) > nanos(LONGEST_ABSENCE))
     }
 
     fn is_quiet(&self, since: u64, now: u64) -> bool {
@@ -401,10 +429,13 @@ impl Worker {
     }
 
     fn tell_end(&mut self, since: u64, now: u64) {
+        if !self.link.is_up() {
+            return;
+        }
         self.close_capture();
         self.send_frames();
         // What has no room on the link yet goes first.
-        if !self.kept.is_sent() || self.link.up().is_none() {
+        if !self.kept.is_sent() {
             return;
         }
         self.state = State::Drain { since, told: Some(now) };
@@ -445,9 +476,7 @@ impl Worker {
                     Message::Hello(hello) => self.welcome(&hello)?,
                     Message::Refusal(refusal) => return Err(Loss::Refused(refusal.text)),
                     Message::Resumed { at_ns } => self.drain_since(at_ns),
-                    Message::Ack(ack) => {
-                        self.kept.forget_below(ack.next_index.min(self.kept.sent_before()));
-                    }
+                    Message::Ack(ack) => self.note_ack(ack.next_index),
                     Message::Discard { reason } => {
                         let reason = format!("the destination gave up: {reason}");
                         self.give_up(&reason);
@@ -463,11 +492,30 @@ impl Worker {
         }
     }
 
+    fn note_ack(&mut self, next_index: u64) {
+        let before = self.kept.acked();
+        self.kept.acknowledge(next_index);
+        if let State::Drain { told, .. } = &mut self.state {
+            self.kept.forget_acknowledged();
+            // Over a slow link the end is far behind: patience is for the next frames.
+            if self.kept.acked() > before && told.is_some() {
+                *told = Some(clock::monotonic_ns());
+            }
+        }
+    }
+
     fn welcome(&mut self, hello: &Hello) -> Result<(), Loss> {
-        let greeted = self.link.come_up(hello)?;
-        match greeted.next_index {
+        if hello.role != Role::Destination {
+            let text = "it is a source as well: exchange --to of one of them";
+            if let Some(connection) = self.link.connection() {
+                connection.refuse(Refusal { code: RefusalCode::Role, text: text.into() });
+            }
+            return Err(Loss::Refused(text.into()));
+        }
+        self.link.come_up();
+        match hello.next_index {
             Some(index) => self.kept.resume_at(index),
-            None if greeted.is_another => {
+            None => {
                 let doubtful = self.kept.give_up_sent();
                 if doubtful > 0 {
                     let message = format!(
@@ -476,9 +524,12 @@ impl Worker {
                     self.warn("peer_restarted", &message);
                 }
             }
-            None => {}
         }
         self.tell_cut();
+        if let State::Drain { told, .. } = &mut self.state {
+            // The end comes after whatever is sent again.
+            *told = None;
+        }
         if self.announced_ready {
             self.tell(EventKind::LinkBack, "the destination is there again");
         } else {
@@ -496,14 +547,27 @@ impl Worker {
         if let Some(connection) = self.link.up() {
             connection.push(&Message::Stopped { at_ns });
             connection.push(&cut);
-        }
-        if matches!(self.state, State::Drain { told: Some(_), .. }) {
-            self.push_end();
+            if let State::GiveBack { .. } = self.state {
+                connection.push(&Message::Discard { reason: CANCELLED });
+            }
         }
     }
 
     fn lose_link(&mut self, loss: &Loss) -> Result<(), HandoverError> {
+        if let (Some(connection), Some(refusal)) = (self.link.connection(), loss.refusal()) {
+            connection.refuse(refusal);
+        }
         let was_up = self.link.lose(loss)?;
+        self.absent_since = clock::monotonic_ns();
+        // A destination that has given up, or has everything, goes.
+        let is_over = match self.state {
+            State::GiveBack { .. } => true,
+            State::Drain { told, .. } => told.is_some() && self.kept.is_acknowledged(),
+            _ => self.given_up.is_some(),
+        };
+        if was_up && is_over {
+            return Ok(());
+        }
         if was_up {
             self.report.links_lost += 1;
             self.tell(EventKind::LinkLost, format!("the link to the destination is lost: {loss}"));
@@ -519,7 +583,10 @@ impl Worker {
         match self.state {
             // The VM here may run on, and then nothing is lost.
             State::Armed | State::Calibrate => self.warn("destination_gone", reason),
-            State::Stopping { .. } | State::Forward { .. } | State::Drain { .. } => self.fail(reason),
+            State::Stopping { .. } | State::Forward { .. } => {
+                self.given_up.get_or_insert_with(|| (clock::monotonic_ns(), reason.to_owned()));
+            }
+            State::Drain { .. } => self.fail(reason),
             _ => {}
         }
     }

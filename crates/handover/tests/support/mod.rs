@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod proxy;
+pub(crate) mod raw;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use tapferry_handover::plan::{DEFAULT_MAX_HOLD, DEFAULT_RESUME_TIMEOUT};
 use tapferry_handover::{
-    Destination, DestinationPlan, DestinationReport, Event, EventKind, Identity, Observer, Source,
+    Destination, DestinationPlan, DestinationReport, Event, EventKind, Identity, Observer, Process, Source,
     SourcePlan, SourceReport,
 };
 use tapferry_redirect::{Address, Netdev, StreamPlan};
+use tapferry_sys::link::{Link, LinkWatch};
 use tapferry_testbed::probe::Probe;
 use tapferry_testbed::reader::Reader;
 use tapferry_testbed::sender::Sender;
@@ -33,6 +37,20 @@ pub(crate) fn guest(name: &str) -> Reader {
 pub(crate) fn send(name: &str, sequences: std::ops::Range<u64>) {
     let sent = Sender::open(name).unwrap().send_probes(&Probe::default(), 64, sequences).unwrap();
     assert_eq!(sent.refused, 0, "{sent:?}");
+}
+
+/// What the kernel says of an interface.
+pub(crate) fn link(name: &str) -> Link {
+    LinkWatch::open().unwrap().by_name(&Netdev::here(name).unwrap().name).unwrap().unwrap()
+}
+
+/// The guest has got each number of the range once and in order, and no other.
+pub(crate) fn assert_once_in_order(guest: &Reader, numbers: std::ops::Range<u64>) {
+    let count = numbers.end - numbers.start;
+    let flow = guest.wait_for(count, PATIENCE).flow(0);
+    let ranges = if count == 0 { vec![] } else { vec![(numbers.start, numbers.end - 1)] };
+    assert_eq!(flow.ranges.as_slice(), ranges);
+    assert_eq!((flow.duplicates, flow.out_of_order, flow.damaged), (0, 0, 0));
 }
 
 /// What one side has told.
@@ -60,6 +78,16 @@ impl Told {
             assert!(Instant::now() < deadline, "{what} was not told: {events:#?}");
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// How many events of that kind have been told.
+    pub(crate) fn count(&self, kind: EventKind) -> usize {
+        self.events().iter().filter(|event| event.kind == kind).count()
+    }
+
+    /// How many have been told with that code.
+    pub(crate) fn count_code(&self, code: &str) -> usize {
+        self.events().iter().filter(|event| event.code == Some(code)).count()
     }
 
     pub(crate) fn wait_kind(&self, kind: EventKind) -> Event {
@@ -144,12 +172,52 @@ pub(crate) fn destination(meeting: &Meeting, plan: DestinationPlan) -> Side<Dest
 }
 
 impl Side<Source> {
-    /// The final report, whose sum must be exact.
-    pub(crate) fn ended(&self) -> SourceReport {
-        self.told.wait_kind(EventKind::Ended);
+    /// A migration begins, and frames are sent that the guest here gets before its VM stops, so that the cut is known
+    /// exactly: at the end of them.
+    pub(crate) fn migrate(&self, here: &Reader, frames: u64) {
+        self.told.wait_kind(EventKind::Ready);
+        self.migrate_alone(here, frames);
+        self.told.wait_state("forward");
+    }
+
+    /// The same whether or not there is a destination; the cut is yet to come.
+    pub(crate) fn migrate_alone(&self, here: &Reader, frames: u64) {
+        self.handle.calibrate(Process::default());
+        self.told.wait_state("calibrate");
+        send("tapA", 0..frames);
+        here.wait_for(frames, PATIENCE);
+        // Samples of counters that stand still.
+        std::thread::sleep(Duration::from_millis(100));
+        here.set_paused(true);
+        // It may be in the midst of reading one.
+        std::thread::sleep(Duration::from_millis(20));
+        self.handle.stopped(None);
+    }
+
+    /// A snapshot, whose sum must be exact.
+    pub(crate) fn report(&self) -> SourceReport {
         let report = self.handle.report().unwrap();
         assert!(report.balance(), "{report:#?}");
         report
+    }
+
+    /// Waits until a snapshot satisfies `condition`.
+    pub(crate) fn wait_until(&self, what: &str, condition: impl Fn(&SourceReport) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let report = self.report();
+            if condition(&report) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what} did not happen: {report:#?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// The final report, whose sum must be exact.
+    pub(crate) fn ended(&self) -> SourceReport {
+        self.told.wait_kind(EventKind::Ended);
+        self.report()
     }
 }
 

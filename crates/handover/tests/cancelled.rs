@@ -1,0 +1,144 @@
+//! The migration is cancelled: the guest at the source has every frame once; the VM at the destination never runs.
+//!
+//! A guest made of a thread never throws away what it has read, as QEMU does when it stops: that is `cut`'s test.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{
+    Meeting, PATIENCE, assert_once_in_order, destination, destination_plan, guest, link, send, source,
+    source_plan,
+};
+use tapferry_handover::{EventKind, Outcome, Process};
+use tapferry_testbed::namespace::Namespace;
+
+/// Long enough for a frame that should not come.
+const SILENCE: Duration = Duration::from_millis(200);
+
+#[test]
+fn cancelled_before_the_stop_nothing_has_happened() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, there) = (guest("tapA"), guest("tapB"));
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.told.wait_kind(EventKind::Ready);
+    source.handle.calibrate(Process::default());
+    source.told.wait_state("calibrate");
+    send("tapA", 0..100);
+    source.handle.resumed();
+    send("tapA", 100..200);
+
+    let left = source.ended();
+    assert_eq!((left.outcome, left.captured, left.given_back), (Outcome::Cancelled, 0, 0), "{left:#?}");
+    assert_once_in_order(&here, 0..200);
+    // The destination waits for the next try.
+    destination.told.wait_kind(EventKind::LinkLost);
+    let again = support::source(source_plan(&meeting, "tapA"));
+    again.told.wait_kind(EventKind::Ready);
+    destination.told.wait_kind(EventKind::LinkBack);
+    assert_eq!(destination.report().received, 0);
+    assert_once_in_order(&there, 0..0);
+}
+
+/// The VM stops, so many frames come, and it runs on; then some more come.
+fn cancelled_after(frames: u64) {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, there) = (guest("tapA"), guest("tapB"));
+    there.set_paused(true);
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.migrate(&here, 100);
+    send("tapA", 100..100 + frames);
+    source.wait_until("acknowledging", |report| report.acknowledged == frames);
+    here.set_paused(false);
+    source.handle.resumed();
+    let left = source.ended();
+    send("tapA", 100 + frames..200 + frames);
+
+    assert_eq!((left.outcome, left.given_back), (Outcome::Cancelled, link("tapA").tx_dropped), "{left:#?}");
+    assert_eq!(left.given_back > 0, frames > 1000);
+    assert_eq!((left.captured, left.sent), (frames, frames), "{left:#?}");
+    assert_once_in_order(&here, 0..200 + frames);
+    let arrived = destination.ended();
+    assert_eq!((arrived.outcome, arrived.direct), (Outcome::Cancelled, 0), "{arrived:#?}");
+    assert!(arrived.reason.unwrap().contains("runs on at the source"));
+    assert_eq!((left.links_lost, arrived.links_lost), (0, 0));
+    assert_eq!(link("tapB").tx_queue_length, 1000);
+}
+
+#[test]
+fn cancelled_after_the_stop_the_guest_has_what_waited_in_its_queue() {
+    cancelled_after(300);
+}
+
+#[test]
+fn cancelled_when_the_queue_was_full_the_guest_is_given_what_had_no_room() {
+    cancelled_after(1700);
+}
+
+#[test]
+fn what_is_given_back_does_not_fill_the_queue_again() {
+    cancelled_after(6000);
+}
+
+#[test]
+fn frames_that_come_while_it_is_cancelled_are_not_taken_for_those_that_had_no_room() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, _there) = (guest("tapA"), guest("tapB"));
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.migrate(&here, 100);
+    send("tapA", 100..1500);
+    source.wait_until("acknowledging", |report| report.acknowledged == 1400);
+    let dropped = link("tapA").tx_dropped;
+    // It runs already, and that is not known yet.
+    here.set_paused(false);
+    here.wait_for(1500 - dropped, PATIENCE);
+    send("tapA", 1500..1550);
+    source.handle.resumed();
+    let left = source.ended();
+    assert_eq!((left.outcome, left.given_back), (Outcome::Cancelled, dropped), "{left:#?}");
+    let flow = here.wait_for(1550, PATIENCE).flow(0);
+    assert_eq!((flow.ranges.as_slice(), flow.duplicates), ([(0, 1549)].as_slice(), 0));
+    destination.ended();
+}
+
+#[test]
+fn cancelled_while_the_cut_is_sought_the_destination_hears_of_it() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, there) = (guest("tapA"), guest("tapB"));
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.told.wait_kind(EventKind::Ready);
+    source.migrate_alone(&here, 100);
+    source.handle.resumed();
+    here.set_paused(false);
+    let (left, arrived) = (source.ended(), destination.ended());
+    assert_eq!((left.outcome, arrived.outcome), (Outcome::Cancelled, Outcome::Cancelled));
+    assert_once_in_order(&here, 0..100);
+    assert_eq!(there.settle(SILENCE).numbered(), 0);
+}
+
+#[test]
+fn cancelled_without_a_destination_the_guest_has_its_frames_all_the_same() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let here = guest("tapA");
+    let source = source(source_plan(&Meeting::new(), "tapA"));
+    source.migrate_alone(&here, 100);
+    source.told.wait_state("forward");
+    send("tapA", 100..1400);
+    source.wait_until("keeping them", |report| report.held == 1300);
+    here.set_paused(false);
+    source.handle.resumed();
+    let left = source.ended();
+    assert_eq!((left.outcome, left.discarded), (Outcome::Cancelled, 1300), "{left:#?}");
+    assert_eq!(left.given_back, link("tapA").tx_dropped);
+    assert_once_in_order(&here, 0..1400);
+}

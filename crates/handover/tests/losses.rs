@@ -1,0 +1,103 @@
+//! Frames that cannot be handed over are counted, each in one place.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use support::{
+    MARK, Meeting, PATIENCE, Side, Told, destination, destination_plan, guest, send, source, source_plan,
+};
+use tapferry_handover::{EventKind, Outcome, Source};
+use tapferry_testbed::namespace::Namespace;
+use tapferry_testbed::probe::Probe;
+use tapferry_testbed::sender::Sender;
+use tapferry_testbed::tap::{Tap, TapOptions};
+
+/// A source whose thread stands still when it has the cut, until it is told to go on.
+fn held_source(meeting: &Meeting) -> (Side<Source>, mpsc::Sender<()>) {
+    let told = Told::default();
+    let (observer, (go_on, waits)) = (told.observer(), mpsc::channel());
+    let waits = std::sync::Mutex::new(waits);
+    let held = Arc::new(move |event: tapferry_handover::Event| {
+        let is_cut = event.kind == EventKind::State && event.state == "forward";
+        observer(event);
+        if is_cut {
+            waits.lock().unwrap().recv().ok();
+        }
+    });
+    let handle = Source::start(source_plan(meeting, "tapA"), held).unwrap_or_else(|error| panic!("{error}"));
+    (Side { handle, told }, go_on)
+}
+
+#[test]
+fn frames_that_the_kernel_had_no_room_for_are_counted_and_the_others_arrive() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let jumbo = TapOptions { mtu: 9000, ..TapOptions::like_qemu() };
+    let [here, there] = ["tapA", "tapB"]
+        .map(|name| tapferry_testbed::reader::Reader::on_tap(Tap::create(name, &jumbo).unwrap()));
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let (source, go_on) = held_source(&meeting);
+    source.migrate(&here, 100);
+    const FRAMES: u64 = 40_000;
+    let sent = Sender::open("tapA").unwrap().send_probes(&Probe::default(), 9000, 100..100 + FRAMES).unwrap();
+    assert_eq!(sent.frames, FRAMES);
+    go_on.send(()).unwrap();
+    source.told.wait("the loss", |event| event.code == Some("ring_full"));
+    destination.told.wait_state("injecting");
+    destination.handle.resumed(None);
+
+    let (left, arrived) = (source.ended(), destination.ended());
+    assert_eq!((left.outcome, arrived.outcome), (Outcome::Done, Outcome::Done), "{left:#?} {arrived:#?}");
+    assert_eq!((left.captured, left.sent + left.ring_full), (FRAMES, FRAMES), "{left:#?}");
+    assert!(left.sent > 0 && left.ring_full > 0, "{left:#?}");
+    assert_eq!(arrived.injected, left.sent, "{arrived:#?}");
+    let flow = there.wait_for(left.sent, PATIENCE).flow(0);
+    assert_eq!((flow.count, flow.duplicates, flow.out_of_order), (left.sent, 0, 0));
+}
+
+#[test]
+fn frames_that_the_destination_s_interface_does_not_take_are_counted() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let jumbo = TapOptions { mtu: 9000, ..TapOptions::like_qemu() };
+    let here = tapferry_testbed::reader::Reader::on_tap(Tap::create("tapA", &jumbo).unwrap());
+    let there = guest("tapB");
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.migrate(&here, 100);
+    assert_eq!(destination.told.wait_kind(EventKind::Warning).code, Some("mtu_smaller"));
+    let long = Sender::open("tapA").unwrap();
+    send("tapA", 100..150);
+    long.send_probes(&Probe::default(), 8000, 150..170).unwrap();
+    send("tapA", 170..200);
+    destination.wait_until("refusing some", |report| report.refused == 20);
+    destination.handle.resumed(None);
+
+    let (left, arrived) = (source.ended(), destination.ended());
+    assert_eq!((left.outcome, arrived.outcome), (Outcome::Done, Outcome::Done), "{left:#?} {arrived:#?}");
+    assert_eq!((arrived.received, arrived.injected, arrived.refused), (100, 80, 20), "{arrived:#?}");
+    let flow = there.wait_for(80, PATIENCE).flow(0);
+    assert_eq!(flow.ranges.as_slice(), [(100, 149), (170, 199)]);
+}
+
+#[test]
+fn frames_that_we_have_injected_ourselves_are_not_handed_over() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, there) = (guest("tapA"), guest("tapB"));
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.migrate(&here, 100);
+    let options = tapferry_testbed::sender::SenderOptions { mark: Some(MARK), ..Default::default() };
+    Sender::with("tapA", options).unwrap().send_probes(&Probe::default(), 64, 100..150).unwrap();
+    send("tapA", 150..160);
+    destination.told.wait_state("injecting");
+    destination.handle.resumed(None);
+    let (left, arrived) = (source.ended(), destination.ended());
+    assert_eq!((left.captured, arrived.injected), (10, 10), "{left:#?}");
+    assert_eq!(there.wait_for(10, PATIENCE).flow(0).ranges.as_slice(), [(150, 159)]);
+}
