@@ -261,8 +261,7 @@ impl Worker {
         let thrown_away_frames = doubtful.frames().take(count);
         let dropped = kept.frames().skip(overflow.start).take(overflow.len()).map(|(_, frame)| frame);
         let look = || counters(links, *ifindex);
-        let given_back =
-            inject(exit, thrown_away_frames.chain(dropped), *mtu, self.queue_length / 2, look);
+        let given_back = inject(exit, thrown_away_frames.chain(dropped), *mtu, self.queue_length / 2, look);
         self.report.given_back = given_back;
         self.report.give_back_basis = Some(thrown_away.basis.name());
         self.end_cancelled();

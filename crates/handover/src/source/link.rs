@@ -80,6 +80,11 @@ impl Link {
         Ok(was_up)
     }
 
+    /// Dials as if it had not been in vain so far.
+    pub(super) fn call_anew(&mut self) -> Result<(), HandoverError> {
+        if matches!(self.stage, Stage::Dialing) { self.dial(true) } else { Ok(()) }
+    }
+
     fn dial(&mut self, was_good: bool) -> Result<(), HandoverError> {
         let wake = Arc::clone(&self.wake);
         let sought = self.peers.seek(was_good, &wake);

@@ -46,6 +46,8 @@ const QUIET: Duration = Duration::from_millis(500);
 const LONGEST_DRAIN: Duration = Duration::from_secs(5);
 /// How long the destination may take to confirm the end, or the next frames before it.
 const CONFIRMATION: Duration = Duration::from_secs(5);
+/// Between two beginnings of dialling while the VM migrates.
+const CALL_EVERY: Duration = Duration::from_millis(500);
 /// How long the destination may be gone after the VM runs there.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
 /// How long the VM may take to run on here after the destination has given up.
@@ -106,6 +108,8 @@ pub(super) struct Worker {
     completed_at: Option<u64>,
     /// Since when there is no destination (CLOCK_MONOTONIC).
     absent_since: u64,
+    /// When the destination was last called anew (CLOCK_MONOTONIC).
+    called_at: u64,
     /// Since when the destination has given up (CLOCK_MONOTONIC), and why.
     given_up: Option<(u64, String)>,
     /// Since when the VM runs at the destination, by the clock there (nanoseconds since 1970).
@@ -171,6 +175,7 @@ impl Worker {
             gone_at: None,
             completed_at: None,
             absent_since: clock::monotonic_ns(),
+            called_at: 0,
             given_up: None,
             resumed_there: None,
             state: State::Armed,
@@ -252,6 +257,11 @@ impl Worker {
             self.send_frames();
         }
         self.flush_link(now)?;
+        if self.state != State::Armed && now.saturating_sub(self.called_at) > nanos(CALL_EVERY) {
+            // Now every moment counts, and whoever dials in vain does so ever more seldom.
+            self.called_at = now;
+            self.link.call_anew()?;
+        }
         if self.gone_at.is_some_and(|since| now.saturating_sub(since) > nanos(LONGEST_HOLD)) {
             self.tap.clear();
         }
@@ -271,7 +281,8 @@ impl Worker {
                     true => "the VM did not run at the destination",
                     false => "the destination did not say that the VM runs there",
                 };
-                let reason = self.given_up.take().map_or(format!("{what} within {patience} s"), |(_, reason)| reason);
+                let reason =
+                    self.given_up.take().map_or(format!("{what} within {patience} s"), |(_, reason)| reason);
                 self.fail(&reason);
             }
             State::Drain { since, told: None } if self.is_quiet(since, now) => self.tell_end(since, now),
