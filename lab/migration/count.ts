@@ -7,6 +7,8 @@ export interface Sent {
   readonly sent: number
   readonly firstNs: bigint
   readonly lastNs: bigint
+  /** A second, as was asked for. */
+  readonly rate: number
 }
 
 /** When the VM was not running, as its events say. */
@@ -40,6 +42,8 @@ export interface Gap {
  * have gone to the old host, because the network had not heard of the new one yet.
  */
 const MARGIN_MS = 150
+/** A sender that is slower than this part of its rate has stood still for a while: when it sent which is not known. */
+const STEADY = 0.95
 /** QEMU has announced the guest for the last time long before. */
 const LATER_MS = 2_000
 
@@ -54,7 +58,8 @@ export function count(flow: Flow | undefined, sent: Sent, { stoppedNs, resumedNs
   const resumedMs = Number(resumedNs - stoppedNs) / 1e6
   const endMs = resumedMs + MARGIN_MS
   const firstLater = Math.ceil((resumedMs + LATER_MS - startMs) / spacingMs)
-  const explained = (gap: Gap) => gap.toMs >= -MARGIN_MS && gap.fromMs <= endMs
+  const isSteady = sent.rate * spacingMs * STEADY < 1_000
+  const explained = (gap: Gap) => !isSteady || (gap.toMs >= -MARGIN_MS && gap.fromMs <= endMs)
   return {
     sent: sent.sent,
     lost: total(gaps),

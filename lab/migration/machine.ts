@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type GuestImage, Vm, type VmOptions } from '../../test/support/vm.ts'
 import type { Cleanup } from './cleanup.ts'
-import { CLIENT_ADDRESS, GUEST_ADDRESS, type Host, PREFIX } from './network.ts'
+import { CLIENT_ADDRESSES, GUEST_ADDRESSES, type Host, PREFIX } from './network.ts'
 import type { Machine } from './variants.ts'
 
 /** Of the first and the second NIC: QEMU's id of the netdev, the address, and the guest's name. */
@@ -39,15 +39,11 @@ export class Machines {
   async boot(host: Host): Promise<Vm> {
     const vm = await this.#start(host, {})
     await vm.console.booted()
-    const [{ nic: first }, { nic: second }] = NICS
-    await vm.console.ask(`address ${first} ${GUEST_ADDRESS}/${PREFIX}`, 'addressed')
-    if (host.taps.length > 1) await vm.console.ask(`send 1 60 0 ${second}`, 'sent')
-    for (let attempt = 0; attempt < PING_ATTEMPTS; attempt += 1) {
-      const { answers } = await vm.console.ask(`ping ${CLIENT_ADDRESS} 1`, 'pinged')
-      if (answers === 1) return vm
-      await sleep(PING_PAUSE_MS)
+    for (const [index, { nic }] of NICS.slice(0, host.taps.length).entries()) {
+      await vm.console.ask(`address ${nic} ${GUEST_ADDRESSES[index]}/${PREFIX}`, 'addressed')
+      await reach(vm, CLIENT_ADDRESSES[index] ?? '')
     }
-    throw new Error('the guest does not reach the client')
+    return vm
   }
 
   /** Waits on a host for the state of another VM. */
@@ -74,4 +70,13 @@ export class Machines {
     this.#cleanup.add(() => vm.kill())
     return vm
   }
+}
+
+async function reach({ console }: Vm, address: string): Promise<void> {
+  for (let attempt = 0; attempt < PING_ATTEMPTS; attempt += 1) {
+    const { answers } = await console.ask(`ping ${address} 1`, 'pinged')
+    if (answers === 1) return
+    await sleep(PING_PAUSE_MS)
+  }
+  throw new Error(`the guest does not reach ${address}`)
 }

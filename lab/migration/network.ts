@@ -16,8 +16,9 @@ import type { Cleanup } from './cleanup.ts'
 
 export const CLIENT_NIC = 'eth0'
 
-export const CLIENT_ADDRESS = '10.0.0.1'
-export const GUEST_ADDRESS = '10.0.0.2'
+/** The client's addresses, and the guest's: one for each of its NICs. */
+export const CLIENT_ADDRESSES = ['10.0.0.1', '10.0.1.1'] as const
+export const GUEST_ADDRESSES = ['10.0.0.2', '10.0.1.2'] as const
 export const PREFIX = 24
 
 export interface Host {
@@ -57,7 +58,9 @@ export async function build(shape: Shape, cleanup: Cleanup): Promise<Network> {
   await join(a, 'mig0', b, 'mig0')
   await join(a, 'ctl0', b, 'ctl0')
   await middle.ask('bridge', { name: 'br0', ports: ['client', 'host-a', 'host-b'] })
-  await ip(client, 'addr', 'add', `${CLIENT_ADDRESS}/${PREFIX}`, 'dev', CLIENT_NIC)
+  for (const address of CLIENT_ADDRESSES) {
+    await ip(client, 'addr', 'add', `${address}/${PREFIX}`, 'dev', CLIENT_NIC)
+  }
   return { client, hosts: [await host('a', 1, a, shape), await host('b', 2, b, shape)] }
 }
 

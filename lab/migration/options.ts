@@ -5,8 +5,8 @@ import { VARIANTS, type Variant, variant } from './variants.ts'
 
 export interface Plan {
   readonly variants: readonly Variant[]
-  /** Whether tapferry hands over the frames. */
-  readonly ferries: boolean
+  /** Whether tapferry hands over the frames; of several, in turns. */
+  readonly ferries: readonly boolean[]
   /** Where the raw rows go. */
   readonly json: string | undefined
 }
@@ -14,10 +14,11 @@ export interface Plan {
 /** What was asked for cannot be; the message says what can. */
 export class UsageError extends Error {}
 
-export const USAGE = `usage: npm run lab:migration -- [--with | --without] [options]
+export const USAGE = `usage: npm run lab:migration -- [--with | --without | --both] [options]
 
   --with            tapferry hands the frames over, on both hosts
   --without         it does not: what migrations lose by themselves (default)
+  --both            in turns, with the same guest
   --variant=NAME    may be repeated, or a list with commas; 'all' are all (default: basic)
                     ${VARIANTS.slice(0, 9).join(' ')}
                     ${VARIANTS.slice(9).join(' ')}
@@ -34,10 +35,12 @@ export const USAGE = `usage: npm run lab:migration -- [--with | --without] [opti
 export function parse(args: readonly string[]): Plan | undefined {
   const values = read(args)
   if (values.help) return undefined
-  if (values.with && values.without) throw new UsageError('--with and --without are one or the other')
+  if ([values.with, values.without, values.both].filter(Boolean).length > 1) {
+    throw new UsageError('it is one of --with, --without and --both')
+  }
   const names = (values.variant ?? ['basic']).flatMap(list => list.split(','))
-  const ferries = values.with ?? false
-  const all = VARIANTS.filter(name => ferries || !variant(name)?.course.killed)
+  const ferries = values.both ? [false, true] : [values.with ?? false]
+  const all = VARIANTS.filter(name => values.with || !variant(name)?.course.killed)
   const chosen = names.flatMap(name => (name === 'all' ? all : [name]))
   const own = (name: 'rate' | 'size' | 'broadcasts' | 'tcp', least: number) => {
     const value = number(name, values[name], least)
@@ -50,7 +53,7 @@ export function parse(args: readonly string[]): Plan | undefined {
     variants: chosen.map(name => {
       const plain = variant(name)
       if (plain === undefined) throw new UsageError(`there is no variant '${name}'`)
-      if (plain.course.killed && !ferries) throw new UsageError(`variant '${name}' is for --with`)
+      if (plain.course.killed && !values.with) throw new UsageError(`variant '${name}' is for --with`)
       return {
         ...plain,
         traffic: { ...plain.traffic, ...traffic },
@@ -73,6 +76,7 @@ function read(args: readonly string[]) {
         help: { ...flag, short: 'h' },
         with: flag,
         without: flag,
+        both: flag,
         variant: { ...text, multiple: true },
         migrations: text,
         rate: text,

@@ -9,6 +9,7 @@ type Column = readonly [title: string, width: number, cell: (row: Row) => string
 
 const COLUMNS: readonly Column[] = [
   ['variant', 15, row => row.variant],
+  ['tapferry', 10, row => withOrWithout(row)],
   ['way', 7, row => `${row.from} > ${row.to}`],
   ['sent', 7, row => String(row.unicast.sent)],
   ['lost', 6, row => String(row.unicast.lost)],
@@ -57,6 +58,7 @@ const SPANS: readonly Span[] = [
 ]
 
 const VARIANT_WIDTH = 15
+const WITH_WIDTH = 10
 const TIMES_WIDTH = 7
 
 export function printHead(): void {
@@ -80,15 +82,19 @@ export function printKilled(rows: readonly Row[]): void {
   }
 }
 
-/** The least and the most of each variant. */
+/** The least and the most of each variant, with tapferry and without. */
 export function printSummary(rows: readonly Row[]): void {
-  const head = ['variant'.padEnd(VARIANT_WIDTH), 'times'.padEnd(TIMES_WIDTH)]
+  const head = ['variant'.padEnd(VARIANT_WIDTH), 'tapferry'.padEnd(WITH_WIDTH), 'times'.padEnd(TIMES_WIDTH)]
   line([])
   line([...head, ...SPANS.map(([title, width]) => title.padEnd(width))])
-  for (const variant of new Set(rows.map(row => row.variant))) {
-    const group = rows.filter(row => row.variant === variant)
+  const groups = new Map<string, Row[]>()
+  for (const row of rows) {
+    const name = row.variant.padEnd(VARIANT_WIDTH) + withOrWithout(row).padEnd(WITH_WIDTH)
+    groups.set(name, [...(groups.get(name) ?? []), row])
+  }
+  for (const [name, group] of groups) {
     line([
-      variant.padEnd(VARIANT_WIDTH),
+      name,
       String(group.length).padEnd(TIMES_WIDTH),
       ...SPANS.map(([, width, value]) => span(group.flatMap(row => value(row) ?? [])).padEnd(width)),
     ])
@@ -124,6 +130,10 @@ function listed(traces: readonly string[]): string {
 function ended(side: string, ferried: Ferried | undefined): string[] {
   if (ferried === undefined || ferried.status === 0) return []
   return [`tapferry handover ${side} ended with ${ferried.status}: ${ferried.stderr.trim()}`]
+}
+
+function withOrWithout({ ferried }: Row): string {
+  return ferried ? 'with' : 'without'
 }
 
 function counted({ sent, lost, duplicated, reordered }: Count): string {

@@ -10,16 +10,13 @@ import type { Variant } from './variants.ts'
 export async function* rounds(
   image: GuestImage,
   variant: Variant,
-  ferries: boolean,
+  ferries: readonly boolean[],
   cleanup: Cleanup,
 ): AsyncGenerator<Row> {
   const scene = await Scene.open(image, variant, cleanup)
   if (variant.course.starved) starve(cleanup)
   for (let number = 0; number < variant.migrations; number += 1) {
-    yield await scene.migrate(
-      variant,
-      ferries,
-      variant.course.killed ? KILLS[number % KILLS.length] : undefined,
-    )
+    const kill = variant.course.killed ? KILLS[number % KILLS.length] : undefined
+    for (const ferried of ferries) yield await scene.migrate(variant, ferried, kill)
   }
 }

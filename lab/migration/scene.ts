@@ -27,6 +27,8 @@ const AFTER_KILL_MS = 4_000
 /** One migration. */
 export interface Row extends Counts {
   readonly variant: string
+  /** With tapferry on both hosts. */
+  readonly ferried: boolean
   readonly number: number
   readonly from: Host['name']
   readonly to: Host['name']
@@ -116,7 +118,7 @@ export class Scene {
     this.#guest = vm
     if (vm === waiting) [this.#here, this.#there] = [there, here]
     return {
-      ...{ variant: variant.name, number: this.#number, from: here.name, to: there.name },
+      ...{ variant: variant.name, ferried: ferries, number: this.#number, from: here.name, to: there.name },
       ...measured,
       ...{ left, ...killed, wallMs: performance.now() - begun },
     }

@@ -6,7 +6,7 @@ import type { Lab, Reply } from '../../test/support/testbed.ts'
 import type { Tally, Vm } from '../../test/support/vm.ts'
 import { type Count, count, type Sent, type Window } from './count.ts'
 import { NICS } from './machine.ts'
-import { CLIENT_NIC, GUEST_ADDRESS } from './network.ts'
+import { CLIENT_NIC, GUEST_ADDRESSES } from './network.ts'
 import type { Variant } from './variants.ts'
 
 export interface Stream {
@@ -49,7 +49,8 @@ type FlowName = keyof typeof FLOWS
 
 export class Flows {
   readonly #client: Lab
-  readonly #names: readonly FlowName[]
+  /** With their rates. */
+  readonly #flows: ReadonlyMap<FlowName, number>
   readonly #stream: Promise<Reply> | undefined
 
   /** Starts all flows, to a guest that has forgotten what it counted before. */
@@ -59,36 +60,36 @@ export class Flows {
     let stream: Promise<Reply> | undefined
     if (tcp > 0) {
       guest.console.tell(`receive ${STREAM_PORT}`)
-      const to = `${GUEST_ADDRESS}:${STREAM_PORT}`
+      const to = `${GUEST_ADDRESSES[0]}:${STREAM_PORT}`
       const limit = Number.isFinite(tcp) ? { rate: tcp } : {}
       stream = client.ask('transfer', { to, ...limit, milliseconds: STREAM_MS })
       // It is awaited at the end; what fails until then is not to end the process.
       stream.catch(() => {})
     }
-    const names: FlowName[] = ['unicast']
+    const rates = new Map<FlowName, number>([['unicast', rate]])
     await begin(client, 'unicast', { rate, size, destination: FIRST.mac })
     if (machine.nics === 2) {
-      names.push('second')
+      rates.set('second', rate)
       await begin(client, 'second', { rate, size, destination: SECOND.mac })
     }
     if (broadcasts > 0) {
-      names.push('broadcast')
+      rates.set('broadcast', broadcasts)
       await begin(client, 'broadcast', { rate: broadcasts, size: BROADCAST_SIZE })
     }
-    return new Flows(client, names, stream)
+    return new Flows(client, rates, stream)
   }
 
-  private constructor(client: Lab, names: readonly FlowName[], stream: Promise<Reply> | undefined) {
+  private constructor(client: Lab, flows: ReadonlyMap<FlowName, number>, stream: Promise<Reply> | undefined) {
     this.#client = client
-    this.#names = names
+    this.#flows = flows
     this.#stream = stream
   }
 
   /** Ends all flows, and asks the guest, wherever it is now, what has arrived. */
   async end(guest: Vm, window: Window): Promise<Counts> {
-    const sent = await Promise.all(this.#names.map(name => this.#stop(name)))
+    const sent = await Promise.all([...this.#flows].map(([name, rate]) => this.#stop(name, rate)))
     const stream = await this.#endStream(guest)
-    const nics = [...new Set(this.#names.map(name => FLOWS[name].nic))]
+    const nics = [...new Set([...this.#flows.keys()].map(name => FLOWS[name].nic))]
     const tallies = await settled(guest, nics)
     const counts = sent.map(({ name, ...flow }): [FlowName, Count] => {
       const { nic, flow: series } = FLOWS[name]
@@ -100,10 +101,10 @@ export class Flows {
     return { unicast, ...others, ...(stream && { stream }), lostByReader }
   }
 
-  async #stop(name: FlowName): Promise<Sent & { name: FlowName }> {
+  async #stop(name: FlowName, rate: number): Promise<Sent & { name: FlowName }> {
     const { frames, refused, firstNs, lastNs } = await this.#client.ask('send-stop', { name })
     const sent = Number(frames) + Number(refused)
-    return { name, sent, firstNs: BigInt(String(firstNs)), lastNs: BigInt(String(lastNs)) }
+    return { name, rate, sent, firstNs: BigInt(String(firstNs)), lastNs: BigInt(String(lastNs)) }
   }
 
   async #endStream(guest: Vm): Promise<Stream | undefined> {

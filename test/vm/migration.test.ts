@@ -9,6 +9,7 @@ import type { Count } from '../../lab/migration/count.ts'
 import type { Ferried } from '../../lab/migration/ferries.ts'
 import { type Row, Scene } from '../../lab/migration/scene.ts'
 import { type Variant, variant } from '../../lab/migration/variants.ts'
+import { destinationBalance, sourceBalance } from '../../ts/handover/report/balance.ts'
 import type { DestinationNetdev, HandoverReport, SourceNetdev } from '../../ts/handover/report/shape.ts'
 import { orSkip } from '../support/lab.ts'
 import { guestImage } from '../support/vm.ts'
@@ -123,13 +124,8 @@ function reported<Netdev extends SourceNetdev | DestinationNetdev>(
 }
 
 function balanced(t: ExecutionContext, netdev: SourceNetdev | DestinationNetdev): void {
-  if ('captured' in netdev) {
-    const { captured, sent, held, hold_full, ring_full, no_peer, discarded } = netdev
-    t.is(captured, sent + held + hold_full + ring_full + no_peer + discarded)
-  } else {
-    const { received, injected, deduplicated, parked, before_cut, refused, discarded } = netdev
-    t.is(received, injected + deduplicated + parked + before_cut + refused + discarded)
-  }
+  const { came, accountedFor } = 'captured' in netdev ? sourceBalance(netdev) : destinationBalance(netdev)
+  t.is(accountedFor, came, JSON.stringify(netdev))
 }
 
 /** For the log: a failure on a busy machine is told by its figures. */

@@ -45,18 +45,6 @@ export const DESTINATION_COUNTERS: Readonly<Record<CounterOf<DestinationNetdev>,
   links_lost: 'How often the connection to the source was lost.',
 }
 
-/** What `captured` must be: each captured frame is in exactly one of these. */
-export function accountedFor(source: SourceNetdev): number {
-  const { sent, held, hold_full, ring_full, unsendable, reflected, no_peer, discarded } = source
-  return sent + held + hold_full + ring_full + unsendable + reflected + no_peer + discarded
-}
-
-/** What `received` must be. */
-export function accountedForThere(destination: DestinationNetdev): number {
-  const { injected, deduplicated, parked, before_cut, refused, discarded } = destination
-  return injected + deduplicated + parked + before_cut + refused + discarded
-}
-
 /** Frames that the guest did not get, unless the migration was cancelled. */
 export const LOST: ReadonlySet<string> = new Set([
   'held',

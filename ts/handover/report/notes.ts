@@ -2,7 +2,7 @@
 
 import { formatCount } from '../../output/format.ts'
 import { type Axis, inWords, relative } from './axis.ts'
-import { accountedFor, accountedForThere } from './counters.ts'
+import { destinationBalance, sourceBalance } from './balance.ts'
 import { cutDoubt } from './cut.ts'
 import { clockOffsetMs, type NetdevPair, type Pair } from './pair.ts'
 import type { DestinationNetdev, HandoverReport, SourceNetdev } from './shape.ts'
@@ -47,8 +47,7 @@ function netdevNotes(netdev: NetdevPair, pair: Pair): string[] {
 
 function sourceNotes(source: SourceNetdev): string[] {
   const doubt = cutDoubt(source)
-  const { captured } = source
-  const sum = accountedFor(source)
+  const { came, accountedFor } = sourceBalance(source)
   return [
     ...(doubt === undefined ? [] : [`the cut is not exact: ${doubt}`]),
     ...(!source.tap_held && source.stopped_ns !== null
@@ -57,15 +56,14 @@ function sourceNotes(source: SourceNetdev): string[] {
         ]
       : []),
     ...lostLinks(source, 'destination'),
-    ...(captured === sum
+    ...(came === accountedFor
       ? []
-      : [`the source's counters do not add up: ${captured} captured, ${sum} accounted for`]),
+      : [`the source's counters do not add up: ${came} captured, ${accountedFor} accounted for`]),
   ]
 }
 
 function destinationNotes(destination: DestinationNetdev): string[] {
-  const { received } = destination
-  const sum = accountedForThere(destination)
+  const { came, accountedFor } = destinationBalance(destination)
   return [
     ...(destination.gated
       ? []
@@ -73,9 +71,9 @@ function destinationNotes(destination: DestinationNetdev): string[] {
           'there was no gate: what the network flooded to the destination meanwhile may have reached the guest twice',
         ]),
     ...lostLinks(destination, 'source'),
-    ...(received === sum
+    ...(came === accountedFor
       ? []
-      : [`the destination's counters do not add up: ${received} received, ${sum} accounted for`]),
+      : [`the destination's counters do not add up: ${came} received, ${accountedFor} accounted for`]),
   ]
 }
 

@@ -10,8 +10,9 @@ use tapferry_sys::{Captured, clock};
 use super::worker::Worker;
 use crate::wire;
 
-/// Frames that the TAP's queue is never filled with by us: the network's own need room, too.
-const SPARE: u64 = 200;
+/// Frames that the TAP's queue still takes when we fill it no further, and half of a queue that is short: the network's
+/// own need room, too, while a guest that has just begun to run reads none of them.
+const SPARE: u64 = 5_000;
 /// A frame that is not longer always finds room.
 const LONGEST_FRAME: usize = wire::MAX_FRAME;
 /// Runs of frames between two looks at everything else.

@@ -250,6 +250,8 @@ impl Worker {
             State::Settling { since } => {
                 let has_waited = now.saturating_sub(since) > nanos(LONGEST_SETTLING);
                 if self.queue_length.is_none() || self.is_pause(now) || has_waited {
+                    // At once: the next pause may be far.
+                    self.restore_queue_length();
                     self.end_with(State::Done, Outcome::Done, None);
                 }
             }
@@ -357,8 +359,9 @@ impl Worker {
             }
             Err(error) => {
                 let message = format!(
-                    "{error}: it holds {before} frames until the VM runs; what exceeds that comes to the VM late, \
-                     and is lost where it did not come through the source"
+                    "the queue of {} stays at {before} frames ({}): what exceeds that before the VM runs comes to it \
+                     late, and is lost where it did not come through the source",
+                    self.plan.netdev, error.errno
                 );
                 self.warn("queue_not_raised", &message);
             }
@@ -379,7 +382,8 @@ impl Worker {
             }
         }
         self.report.opened_ns = Some(clock::realtime_ns());
-        self.enter(State::Passing, "the gate is open");
+        let message = if self.gate.is_some() { "the gate is open" } else { "there is no gate to open" };
+        self.enter(State::Passing, message);
     }
 
     fn welcome(&mut self, visit: Visit) {
