@@ -200,7 +200,7 @@ fn traffic_that_never_pauses_leaves_the_queue_long_and_loses_nothing() {
     destination.handle.resumed(None);
     destination.told.wait_state("passing");
     let is_over = AtomicBool::new(false);
-    let sent = thread::scope(|scope| {
+    let (arrived, sent) = thread::scope(|scope| {
         let inside = namespace.handle();
         let sending = scope.spawn(|| {
             let _namespace = { inside }.enter().unwrap();
@@ -215,10 +215,10 @@ fn traffic_that_never_pauses_leaves_the_queue_long_and_loses_nothing() {
         });
         there.wait_for(100, support::PATIENCE);
         let arrived = destination.handle.stop().remove(0);
-        assert!(arrived.balance() && arrived.outcome == Outcome::Stopped, "{arrived:#?}");
         is_over.store(true, Ordering::Relaxed);
-        sending.join().unwrap()
+        (arrived, sending.join().unwrap())
     });
+    assert!(arrived.balance() && arrived.outcome == Outcome::Failed, "{arrived:#?}");
     assert_eq!((destination.told.count_code("queue_left_long"), sent.refused), (1, 0));
     assert_once_in_order(&there, 0..sent.frames);
 }

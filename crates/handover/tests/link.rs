@@ -128,7 +128,7 @@ fn another_destination_is_sent_nothing_that_the_first_may_have_injected() {
     send("tapA", 400..500);
     source.wait_until("sending", |report| report.sent == 400);
     let before = first.handle.stop().remove(0);
-    assert!(before.balance() && before.outcome == Outcome::Stopped, "{before:#?}");
+    assert!(before.balance() && before.outcome == Outcome::Failed, "{before:#?}");
     proxy.set_cut(true);
     drop(first);
     proxy.set_rate(0);

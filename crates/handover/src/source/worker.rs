@@ -555,6 +555,8 @@ impl Worker {
             return Err(Loss::Refused(text.into()));
         }
         self.link.come_up();
+        // Another one may take the place of one that had given up.
+        self.given_up = None;
         match hello.next_index {
             Some(index) => self.kept.resume_at(index),
             None => {
