@@ -104,7 +104,8 @@ export async function conclude(
       printer.block(heading, lines)
   }
   if (plan.reportFile !== undefined) await writeReport(plan.reportFile, report)
-  if (report.outcome !== 'failed') return
+  // A requested stop is a good end, whatever it cut short: the summary has said what.
+  if (report.outcome !== 'failed' || stopRequested.aborted) return
   const { netdev = '', reason } = report.netdevs.find(({ outcome }) => outcome === 'failed') ?? {}
   throw new TapferryError(
     isGone ? 'VM_GONE' : 'HANDOVER_FAILED',

@@ -55,6 +55,17 @@ fn a_port_scanner_comes_and_goes() {
 }
 
 #[test]
+fn one_that_comes_again_and_again_is_told_of_once() {
+    visited(|meeting, destination| {
+        for _ in 0..20 {
+            drop(UnixStream::connect(meeting.path()).unwrap());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        told_of(destination, "closed before it said who it is");
+    });
+}
+
+#[test]
 fn somebody_who_says_nothing_is_sent_away() {
     visited(|meeting, destination| {
         let mut peer = Raw::connect(meeting);

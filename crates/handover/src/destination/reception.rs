@@ -24,6 +24,10 @@ use crate::wire::{Hello, Message, Refusal, RefusalCode, Role};
 const HELLO: Duration = Duration::from_secs(5);
 /// Newcomers that have not said who they are; more wait in the socket's queue.
 const NEWCOMERS: usize = 16;
+/// The same is told again after this long.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// Different things told in that time at most.
+const KINDS_TOLD: usize = 16;
 /// Between two looks at the time.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -68,6 +72,7 @@ impl Reception {
             wake: Arc::clone(&wake),
             ending: Arc::clone(&ending),
             newcomers: Vec::new(),
+            told: Vec::new(),
         };
         let thread =
             thread::Builder::new().name("handover-door".into()).spawn(move || desk.run()).map_err(refused)?;
@@ -98,6 +103,8 @@ struct Desk {
     wake: Arc<OwnedFd>,
     ending: Arc<AtomicBool>,
     newcomers: Vec<Newcomer>,
+    /// What was told lately, and when (CLOCK_MONOTONIC, nanoseconds).
+    told: Vec<(String, u64)>,
 }
 
 impl Desk {
@@ -164,8 +171,14 @@ impl Desk {
         connection.refuse(refusal);
     }
 
-    fn tell(&self, message: &str) {
-        (self.observer)(Event::new(EventKind::PeerRefused, "", message));
+    /// Once in a while: whoever looks at the port every second must not fill a log.
+    fn tell(&mut self, message: &str) {
+        let now = clock::monotonic_ns();
+        self.told.retain(|(_, at)| now.saturating_sub(*at) < nanos(TELL_AGAIN));
+        if self.told.len() < KINDS_TOLD && self.told.iter().all(|(told, _)| told != message) {
+            self.told.push((message.to_owned(), now));
+            (self.observer)(Event::new(EventKind::PeerRefused, "", message));
+        }
     }
 }
 
