@@ -2,11 +2,14 @@
 //!
 //! - [`reception`]: the thread that listens, and leads each source to its netdev
 //! - [`state`]: the states of a netdev; [`frames`]: frames parked, compared and injected; [`twins`]: those that came twice
-//! - [`worker`]: the thread of one netdev, with the state machine
+//! - [`worker`]: the thread of one netdev, with the state machine; [`talk`]: what is heard and said; [`tap`]: the gate and
+//!   the TAP's queue
 
 mod frames;
 mod reception;
 mod state;
+mod talk;
+mod tap;
 mod twins;
 mod worker;
 

@@ -1,13 +1,15 @@
 //! The handle of the side that the VM leaves: start it, tell it what the VM does, ask it, stop it.
 //!
-//! - [`worker`]: the thread behind it: commands, the link, transitions between its states
-//! - [`state`]: these states; [`frames`]: frames captured, kept, sent and given back
+//! - [`worker`]: the thread behind it: commands, and transitions between its states; [`talk`]: what is said and heard
+//! - [`state`]: these states; [`frames`]: frames captured, kept and sent; [`give_back`]: where the VM runs on here
 //! - [`kept`]: frames by their index; [`link`]: the way to the destination
 
 mod frames;
+mod give_back;
 mod kept;
 mod link;
 mod state;
+mod talk;
 mod worker;
 
 use crate::cut::RingLocation;

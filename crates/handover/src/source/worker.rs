@@ -1,6 +1,7 @@
 //! The thread of a source: one loop over what the VM does, the link, the capture and the clock.
 //!
-//! This file has the loop and the transitions; [`frames`](super::frames) has frames captured and sent.
+//! This file has the loop and the transitions; [`talk`](super::talk) has what is said and heard, [`frames`](super::frames)
+//! has frames captured and sent.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -23,14 +24,14 @@ use super::Command;
 use super::kept::Kept;
 use super::link::Link;
 use super::state::State;
-use crate::connection::{Loss, nanos};
+use crate::connection::nanos;
 use crate::cut::{Cut, GiveBack};
 use crate::error::HandoverError;
 use crate::event::{Event, EventKind, Observer};
 use crate::evidence::{CAPTURE_LAG, Evidence};
 use crate::plan::SourcePlan;
 use crate::report::{Entered, Outcome, SourceReport};
-use crate::wire::{self, Hello, Message, Method, Refusal, RefusalCode, Role};
+use crate::wire::Method;
 
 /// Between two samples while the VM migrates, and between two looks at anything while frames are on their way.
 const TICK: Duration = Duration::from_millis(5);
@@ -38,14 +39,6 @@ const TICK: Duration = Duration::from_millis(5);
 const HASTY_TICK: Duration = Duration::from_millis(1);
 /// Between two looks while nothing happens.
 const IDLE_TICK: Duration = Duration::from_millis(500);
-/// How long the network may take at least to learn where the VM is now.
-const LEARNING: Duration = Duration::from_secs(1);
-/// So long no frame for the VM alone must have come before the end is told.
-const QUIET: Duration = Duration::from_millis(500);
-/// The network has learned after this, or never will.
-const LONGEST_DRAIN: Duration = Duration::from_secs(5);
-/// Reads from the link between two looks at everything else.
-const READS_PER_TURN: usize = 64;
 /// How long the destination may take to confirm the end, or the next frames before it.
 const CONFIRMATION: Duration = Duration::from_secs(5);
 /// How long the destination may be gone after the VM runs there.
@@ -58,7 +51,7 @@ const LONGEST_HOLD: Duration = Duration::from_secs(5);
 const GIVE_BACK: Duration = Duration::from_millis(150);
 
 /// Why nothing is handed over.
-const CANCELLED: &str = "the migration was cancelled or has failed: the VM runs on at the source";
+pub(super) const CANCELLED: &str = "the migration was cancelled or has failed: the VM runs on at the source";
 
 /// Frames that QEMU may have read and not given to its guest when it stopped; more than were ever seen.
 const DOUBTFUL: usize = 16;
@@ -68,18 +61,18 @@ const DOUBTFUL_BYTES: usize = 2 * 1024 * 1024;
 /// A source's state, owned by its thread.
 pub(super) struct Worker {
     pub(super) plan: SourcePlan,
-    observer: Observer,
-    commands: Receiver<Command>,
-    wake: Arc<OwnedFd>,
-    session: u128,
-    instance: u128,
+    pub(super) observer: Observer,
+    pub(super) commands: Receiver<Command>,
+    pub(super) wake: Arc<OwnedFd>,
+    pub(super) session: u128,
+    pub(super) instance: u128,
 
     pub(super) ifindex: IfIndex,
     pub(super) mtu: u32,
     /// Frames that the TAP's queue holds.
     pub(super) queue_length: u32,
     pub(super) links: LinkWatch,
-    tap: Vec<HeldTap>,
+    pub(super) tap: Vec<HeldTap>,
     pub(super) exit: NetdevExit,
     pub(super) capture: Option<Capture>,
     /// The same when it captures no more.
@@ -94,7 +87,7 @@ pub(super) struct Worker {
     pub(super) link: Link,
 
     pub(super) evidence: Option<Evidence>,
-    sampled_at: u64,
+    pub(super) sampled_at: u64,
     pub(super) cut: Option<Cut>,
     /// What the TAP had dropped when the VM stopped, and what it has when the VM runs on.
     pub(super) tap_dropped: (u64, u64),
@@ -105,25 +98,25 @@ pub(super) struct Worker {
     /// When it became known that the VM runs on here (CLOCK_REALTIME).
     pub(super) runs_on_since: u64,
     /// Since when the VM's process is gone (CLOCK_MONOTONIC).
-    gone_at: Option<u64>,
+    pub(super) gone_at: Option<u64>,
     /// Since when the VM's state is at the destination (CLOCK_MONOTONIC).
-    completed_at: Option<u64>,
+    pub(super) completed_at: Option<u64>,
     /// Since when there is no destination (CLOCK_MONOTONIC).
-    absent_since: u64,
+    pub(super) absent_since: u64,
     /// When the end was told (CLOCK_REALTIME), and whether the destination has heard it.
     pub(super) end_told_ns: u64,
-    end_is_heard: bool,
+    pub(super) end_is_heard: bool,
     /// Since when the destination has given up (CLOCK_MONOTONIC), and why.
-    given_up: Option<(u64, String)>,
+    pub(super) given_up: Option<(u64, String)>,
     /// Since when the VM runs at the destination, by the clock there (nanoseconds since 1970).
-    resumed_there: Option<u64>,
+    pub(super) resumed_there: Option<u64>,
 
     pub(super) state: State,
     pub(super) report: SourceReport,
-    announced_ready: bool,
-    announced_waiting: bool,
-    warned: Vec<&'static str>,
-    stopping: bool,
+    pub(super) announced_ready: bool,
+    pub(super) announced_waiting: bool,
+    pub(super) warned: Vec<&'static str>,
+    pub(super) stopping: bool,
 }
 
 impl Worker {
@@ -370,7 +363,7 @@ impl Worker {
     }
 
     /// The VM has stopped. Without a migration it may go on, and nothing is to be handed over.
-    fn stop_at(&mut self, at: Option<u64>) {
+    pub(super) fn stop_at(&mut self, at: Option<u64>) {
         if self.state != State::Calibrate {
             return;
         }
@@ -384,7 +377,7 @@ impl Worker {
     }
 
     /// Every frame from the cut on is for the destination.
-    fn make_cut(&mut self, now: u64) {
+    pub(super) fn make_cut(&mut self, now: u64) {
         let (Some((at, _)), Some(evidence)) = (self.stopped, &self.evidence) else { return };
         let (mut cut, reason) = evidence.find_cut(self.kept.frames(), self.kept.next(), at);
         // The guest was so far behind that some frames that it lacks had to make room for others.
@@ -443,216 +436,6 @@ impl Worker {
         }
     }
 
-    /// The VM runs at the destination since `at` (nanoseconds since 1970, that host's clock).
-    fn drain_since(&mut self, at: u64) {
-        self.resumed_there = Some(at);
-        if self.state == State::Calibrate {
-            // It has stopped here, although nobody has told.
-            self.stop_at(None);
-        }
-        if let State::Forward { .. } = self.state {
-            self.report.resumed_ns = Some(self.link.clock().here(at));
-            let since = clock::monotonic_ns();
-            // There is no way back any more.
-            self.kept.forget_acknowledged();
-            self.enter(State::Drain { since, told: None }, "the VM runs at the destination");
-        }
-    }
-
-    fn is_quiet(&self, since: u64, now: u64) -> bool {
-        let (learning, drained) = (now.saturating_sub(since), now.saturating_sub(self.unicast_at));
-        learning > nanos(LONGEST_DRAIN) || (learning > nanos(LEARNING) && drained > nanos(QUIET))
-    }
-
-    fn tell_end(&mut self, since: u64, now: u64) {
-        if !self.link.is_up() {
-            return;
-        }
-        self.close_capture();
-        self.send_frames();
-        // What has no room on the link yet goes first.
-        if !self.kept.is_sent() {
-            return;
-        }
-        self.state = State::Drain { since, told: Some(now) };
-        self.push_end();
-    }
-
-    fn follow_link(&mut self) -> Result<(), HandoverError> {
-        let hello = self.hello();
-        self.link.greet(&hello);
-        match self.hear() {
-            Ok(()) => Ok(()),
-            Err(loss) => self.lose_link(&loss),
-        }
-    }
-
-    fn flush_link(&mut self, now: u64) -> Result<(), HandoverError> {
-        let Some(connection) = self.link.connection() else {
-            if !self.announced_waiting && !self.announced_ready {
-                self.announced_waiting = true;
-                let message = format!("waiting for the destination at {}", self.plan.to.address);
-                self.tell(EventKind::Waiting, message);
-            }
-            return Ok(());
-        };
-        match connection.keep_alive(now).and_then(|()| connection.flush()) {
-            Ok(()) => Ok(()),
-            Err(loss) => self.lose_link(&loss),
-        }
-    }
-
-    /// Takes in what the destination says.
-    fn hear(&mut self) -> Result<(), Loss> {
-        for _ in 0..READS_PER_TURN {
-            loop {
-                let Some(connection) = self.link.connection() else { return Ok(()) };
-                let Some(message) = connection.next()? else { break };
-                match message {
-                    Message::Hello(hello) => self.welcome(&hello)?,
-                    Message::Refusal(refusal) => return Err(Loss::Refused(refusal.text)),
-                    Message::Resumed { at_ns } => self.drain_since(at_ns),
-                    Message::Ack(ack) => self.note_ack(ack.next_index),
-                    Message::Discard { reason } => {
-                        let reason = format!("the destination gave up: {reason}");
-                        self.give_up(&reason);
-                    }
-                    // A ping that was sent after the end, or with it, was heard after it.
-                    Message::Pong { ping_ns, .. } => {
-                        let is_told = matches!(self.state, State::Drain { told: Some(_), .. });
-                        self.end_is_heard |= is_told && ping_ns >= self.end_told_ns;
-                    }
-                    // Pings have been answered; what only a source says means nothing to one.
-                    _ => {}
-                }
-            }
-            let Some(connection) = self.link.connection() else { return Ok(()) };
-            if !connection.receive()? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn note_ack(&mut self, next_index: u64) {
-        let before = self.kept.acked();
-        self.kept.acknowledge(next_index);
-        if let State::Drain { told, .. } = &mut self.state {
-            self.kept.forget_acknowledged();
-            // Over a slow link the end is far behind: patience is for the next frames.
-            if self.kept.acked() > before && told.is_some() {
-                *told = Some(clock::monotonic_ns());
-            }
-        }
-    }
-
-    fn welcome(&mut self, hello: &Hello) -> Result<(), Loss> {
-        if hello.role != Role::Destination {
-            let text = "it is a source as well: exchange --to of one of them";
-            if let Some(connection) = self.link.connection() {
-                connection.refuse(Refusal { code: RefusalCode::Role, text: text.into() });
-            }
-            return Err(Loss::Refused(text.into()));
-        }
-        self.link.come_up();
-        // Another one may take the place of one that had given up.
-        self.given_up = None;
-        match hello.next_index {
-            Some(index) => self.kept.resume_at(index),
-            None => {
-                let doubtful = self.kept.give_up_sent();
-                if doubtful > 0 {
-                    let message = format!(
-                        "the destination is another process: {doubtful} frames that the one before had not confirmed are not sent again"
-                    );
-                    self.warn("peer_restarted", &message);
-                }
-            }
-        }
-        self.tell_cut();
-        if let State::Drain { told, .. } = &mut self.state {
-            // The end comes after whatever is sent again.
-            *told = None;
-        }
-        if self.announced_ready {
-            self.tell(EventKind::LinkBack, "the destination is there again");
-        } else {
-            self.announced_ready = true;
-            let message = format!("armed; the destination {} has answered", self.plan.to.address);
-            self.tell(EventKind::Ready, message);
-        }
-        Ok(())
-    }
-
-    /// Tells the destination where things stand, as often as there is a new connection.
-    fn tell_cut(&mut self) {
-        let (Some((at_ns, _)), Some(cut)) = (self.stopped, &self.cut) else { return };
-        let cut = Message::Cut(wire::Cut { index: cut.index, is_final: true, method: cut.method });
-        if let Some(connection) = self.link.up() {
-            connection.push(&Message::Stopped { at_ns });
-            connection.push(&cut);
-            if let State::GiveBack { .. } = self.state {
-                connection.push(&Message::Discard { reason: CANCELLED });
-            }
-        }
-    }
-
-    fn lose_link(&mut self, loss: &Loss) -> Result<(), HandoverError> {
-        if let (Some(connection), Some(refusal)) = (self.link.connection(), loss.refusal()) {
-            connection.refuse(refusal);
-        }
-        let was_up = self.link.lose(loss)?;
-        self.absent_since = clock::monotonic_ns();
-        // A destination that has given up, or has everything, goes.
-        let is_over = match self.state {
-            State::GiveBack { .. } => true,
-            State::Drain { .. } => self.end_is_heard && self.kept.is_acknowledged(),
-            _ => self.given_up.is_some(),
-        };
-        if was_up && is_over {
-            return Ok(());
-        }
-        if was_up {
-            self.report.links_lost += 1;
-            self.tell(EventKind::LinkLost, format!("the link to the destination is lost: {loss}"));
-        } else if let Loss::Refused(_) | Loss::Wire(_) = loss {
-            let message = format!("{} does not want this handover: {loss}", self.plan.to.address);
-            self.warn("peer_refuses", &message);
-        }
-        Ok(())
-    }
-
-    /// The destination has no use for what comes from here.
-    fn give_up(&mut self, reason: &str) {
-        match self.state {
-            // The VM here may run on, and then nothing is lost.
-            State::Armed | State::Calibrate => self.warn("destination_gone", reason),
-            State::Stopping { .. } | State::Forward { .. } => {
-                self.given_up.get_or_insert_with(|| (clock::monotonic_ns(), reason.to_owned()));
-            }
-            State::Drain { .. } => self.fail(reason),
-            _ => {}
-        }
-    }
-
-    fn hello(&self) -> Hello {
-        let identity = &self.plan.identity;
-        Hello {
-            role: Role::Source,
-            session: self.session,
-            instance: self.instance,
-            vm_uuid: identity.vm_uuid,
-            vm_name: identity.vm_name.clone(),
-            netdev_id: identity.netdev_id.clone(),
-            mac: identity.mac,
-            mtu: self.mtu,
-            offloads: 0,
-            vnet_hdr_len: 0,
-            realtime_ns: clock::realtime_ns(),
-            next_index: None,
-        }
-    }
-
     pub(super) fn fail(&mut self, reason: &str) {
         self.end(State::Failed, Outcome::Failed, Some(reason.into()));
     }
@@ -686,13 +469,13 @@ impl Worker {
         self.tell(EventKind::Ended, self.report.outcome.name());
     }
 
-    fn enter(&mut self, state: State, message: impl Into<String>) {
+    pub(super) fn enter(&mut self, state: State, message: impl Into<String>) {
         self.state = state;
         self.report.states.push(Entered { state: state.name(), at_ns: clock::realtime_ns() });
         self.tell(EventKind::State, message);
     }
 
-    fn tell(&self, kind: EventKind, message: impl Into<String>) {
+    pub(super) fn tell(&self, kind: EventKind, message: impl Into<String>) {
         let event = Event::new(kind, self.state.name(), message);
         (self.observer)(event.about(&self.plan.identity.netdev_id));
     }
