@@ -17,7 +17,7 @@
 //! - [`source`], [`destination`]: the two sides, each a handle and a thread with a state machine
 //! - [`wire`]: what they say to each other; [`connection`]: over a socket
 //! - [`cut`]: which frames the guest had when the VM stopped; [`evidence`]: what is known of that
-//! - [`event`]: what a handover tells of itself; [`report`]: what it counted
+//! - [`event`], [`voice`]: what a handover tells of itself; [`report`]: what it counted
 //! - [`error`]: why one could not start
 //!
 //! Invariants: each frame has an index, and the destination injects it at most once, whatever breaks in between; a gate
@@ -36,6 +36,7 @@ pub mod wire;
 
 mod connection;
 mod evidence;
+mod voice;
 
 pub use cut::{RamBlock, RingLocation};
 pub use destination::Destination;

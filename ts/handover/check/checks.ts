@@ -5,6 +5,7 @@ import { quote } from '../../doctor/shell.ts'
 import { ExitStatus } from '../../errors.ts'
 import { formatBytes, formatDuration } from '../../output/format.ts'
 import { formatStreamAddress, isLoopback } from '../../stream/address.ts'
+import { RAISED_QUEUE_LENGTH } from '../leftovers.ts'
 import type { NetdevFacts, RehearsalFacts, Way } from './facts.ts'
 
 const CHECKS: readonly ((facts: RehearsalFacts) => Finding[])[] = [
@@ -108,13 +109,12 @@ function checkNetdev({ netdev, facts }: NetdevFacts): Finding[] {
   return [ok('NETDEV_READY', about, `mtu ${facts.mtu}, ${offloads}, which the other side must have as well`)]
 }
 
-/** Enough for 10 s at 5000 frames a second: crates/handover/src/plan.rs, QUEUE_LENGTH. */
-const ENOUGH_FRAMES = 50_000
-
 function checkQueueLength({ process, netdevs, plan }: RehearsalFacts): Finding[] {
   // The source leaves the queue of a TAP in use alone.
   if (plan.side === 'source') return []
-  const short = netdevs.filter(({ facts }) => facts !== undefined && facts.txQueueLength < ENOUGH_FRAMES)
+  const short = netdevs.filter(
+    ({ facts }) => facts !== undefined && facts.txQueueLength < RAISED_QUEUE_LENGTH,
+  )
   if (short.length === 0) return []
   if (process.capabilities.has('net_admin')) {
     return [ok('QUEUE_LENGTH', PRIVILEGES, "the TAPs' queues can be made longer for the handover")]
@@ -124,7 +124,7 @@ function checkQueueLength({ process, netdevs, plan }: RehearsalFacts): Finding[]
       'QUEUE_LENGTH_LIMITED',
       `netdev ${netdev.title}`,
       `without CAP_NET_ADMIN its TAP's queue stays at ${facts?.txQueueLength} frames: what finds no room before the VM runs comes to it late`,
-      { fix: `ip link set ${quote(netdev.interface)} txqueuelen ${ENOUGH_FRAMES}` },
+      { fix: `ip link set ${quote(netdev.interface)} txqueuelen ${RAISED_QUEUE_LENGTH}` },
     ),
   )
 }

@@ -24,9 +24,10 @@ use super::state::State;
 use super::twins::Twins;
 use crate::connection::{Connection, PeerClock, nanos};
 use crate::error::HandoverError;
-use crate::event::{Event, EventKind, Observer};
+use crate::event::{EventKind, Observer};
 use crate::plan::DestinationPlan;
 use crate::report::{DestinationReport, Entered, Outcome};
+use crate::voice::Voice;
 use crate::wire::Cut;
 
 /// Between two looks at anything while frames are on their way.
@@ -41,7 +42,7 @@ const LONGEST_SETTLING: Duration = Duration::from_secs(10);
 /// The state of a destination's netdev, owned by its thread.
 pub(super) struct Worker {
     pub(super) plan: DestinationPlan,
-    pub(super) observer: Observer,
+    voice: Voice,
     pub(super) commands: Receiver<Command>,
     pub(super) wake: Arc<OwnedFd>,
     pub(super) instance: u128,
@@ -94,7 +95,6 @@ pub(super) struct Worker {
     pub(super) state: State,
     pub(super) report: DestinationReport,
     pub(super) announced_source: bool,
-    pub(super) warned: Vec<&'static str>,
     pub(super) stopping: bool,
 }
 
@@ -117,7 +117,7 @@ impl Worker {
         exit.attach(Injector::open(name, plan.mark)?);
         let now = clock::monotonic_ns();
         let mut worker = Self {
-            observer,
+            voice: Voice::new(observer, &plan.identity.netdev_id),
             commands: inbox.commands,
             wake: inbox.wake,
             instance: random_u128()
@@ -154,7 +154,6 @@ impl Worker {
             state: State::Gated,
             report: DestinationReport::default(),
             announced_source: false,
-            warned: Vec::new(),
             stopping: false,
             plan,
         };
@@ -364,15 +363,10 @@ impl Worker {
     }
 
     pub(super) fn tell(&self, kind: EventKind, message: impl Into<String>) {
-        let event = Event::new(kind, self.state.name(), message);
-        (self.observer)(event.about(&self.plan.identity.netdev_id));
+        self.voice.tell(kind, self.state.name(), message);
     }
 
     pub(super) fn warn(&mut self, code: &'static str, message: &str) {
-        if !self.warned.contains(&code) {
-            self.warned.push(code);
-            let event = Event::new(EventKind::Warning, self.state.name(), message).with_code(code);
-            (self.observer)(event.about(&self.plan.identity.netdev_id));
-        }
+        self.voice.warn(code, self.state.name(), message);
     }
 }

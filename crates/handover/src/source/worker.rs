@@ -27,10 +27,11 @@ use super::state::State;
 use crate::connection::nanos;
 use crate::cut::{Cut, GiveBack};
 use crate::error::HandoverError;
-use crate::event::{Event, EventKind, Observer};
+use crate::event::{EventKind, Observer};
 use crate::evidence::{CAPTURE_LAG, Evidence};
 use crate::plan::SourcePlan;
 use crate::report::{Entered, Outcome, SourceReport};
+use crate::voice::Voice;
 use crate::wire::Method;
 
 /// Between two samples while the VM migrates, and between two looks at anything while frames are on their way.
@@ -61,7 +62,7 @@ const DOUBTFUL_BYTES: usize = 2 * 1024 * 1024;
 /// A source's state, owned by its thread.
 pub(super) struct Worker {
     pub(super) plan: SourcePlan,
-    pub(super) observer: Observer,
+    voice: Voice,
     pub(super) commands: Receiver<Command>,
     pub(super) wake: Arc<OwnedFd>,
     pub(super) session: u128,
@@ -115,7 +116,6 @@ pub(super) struct Worker {
     pub(super) report: SourceReport,
     pub(super) announced_ready: bool,
     pub(super) announced_waiting: bool,
-    pub(super) warned: Vec<&'static str>,
     pub(super) stopping: bool,
 }
 
@@ -144,7 +144,7 @@ impl Worker {
         let random =
             || random_u128().map_err(|errno| Error::new("get random bytes", name.to_string(), errno));
         let mut worker = Self {
-            observer,
+            voice: Voice::new(observer, &plan.identity.netdev_id),
             commands: inbox.commands,
             wake: inbox.wake,
             session: random()?,
@@ -180,7 +180,6 @@ impl Worker {
             report: SourceReport::default(),
             announced_ready: false,
             announced_waiting: false,
-            warned: Vec::new(),
             stopping: false,
             plan,
         };
@@ -476,15 +475,10 @@ impl Worker {
     }
 
     pub(super) fn tell(&self, kind: EventKind, message: impl Into<String>) {
-        let event = Event::new(kind, self.state.name(), message);
-        (self.observer)(event.about(&self.plan.identity.netdev_id));
+        self.voice.tell(kind, self.state.name(), message);
     }
 
     pub(super) fn warn(&mut self, code: &'static str, message: &str) {
-        if !self.warned.contains(&code) {
-            self.warned.push(code);
-            let event = Event::new(EventKind::Warning, self.state.name(), message).with_code(code);
-            (self.observer)(event.about(&self.plan.identity.netdev_id));
-        }
+        self.voice.warn(code, self.state.name(), message);
     }
 }
