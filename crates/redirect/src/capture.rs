@@ -5,7 +5,7 @@
 //! on a socket, moves to a ring when frames come fast, and back when they have ceased.
 //!
 //! ```text
-//! Settled --> Opening --> Trailing --> Settled
+//! Settled --> Opening --> Trailing --> Closing --> Settled
 //!             both are    the cut is made: the new source is read,
 //!             hooked      and of the old one what was sent before
 //! ```
@@ -13,7 +13,8 @@
 //! Moving loses nothing and takes nothing twice: for a while both sources are hooked, and a moment in that
 //! time is the cut. The kernel stamps a frame once for all its readers, so each frame is on one side of the
 //! cut: what was sent before is taken from the old source, the rest from the new one. A grace period of the
-//! kernel before the cut and one after make each side complete, however long a CPU took over a frame.
+//! kernel before the cut and one after make each side complete, however long a CPU took over a frame. All that the
+//! kernel takes its time for, closing as well, happens on another thread, and frames are taken meanwhile.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -62,14 +63,18 @@ enum Moving {
     Opening(Successor, Option<IfIndex>),
     /// The cut is made. The old source may still be given frames from before it.
     Trailing(Predecessor),
+    /// The old source has nothing more.
+    Closing(Successor),
 }
 
 struct Predecessor {
     source: Source,
     /// Frames stamped from here on are the successor's (nanoseconds since 1970).
     until: u64,
-    /// Waits for the grace period after the cut; `None` when that is over and the source takes no more.
-    passing: Option<Successor>,
+    /// Waits for the grace period after the cut.
+    successor: Successor,
+    /// That is over, and the source takes no more.
+    has_passed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +153,7 @@ impl Capture {
     /// Whether every frame that the kernel delivered has been taken. Only as fresh as the last
     /// [`Capture::take_overflow`].
     pub fn is_drained(&self) -> bool {
-        matches!(self.moving, Moving::Settled) && self.source.is_drained()
+        matches!(self.moving, Moving::Settled | Moving::Closing(..)) && self.source.is_drained()
     }
 
     /// After a step of the clock, old and new timestamps do not compare: what is captured from now on is the
@@ -181,20 +186,29 @@ impl Capture {
                     return Ok(true);
                 }
                 Some(Err(error)) => self.stay(error, now)?,
-                None | Some(Ok(Stage::Passed)) => self.moving = Moving::Opening(successor, rebound),
+                None | Some(Ok(Stage::Passed | Stage::Closed)) => {
+                    self.moving = Moving::Opening(successor, rebound);
+                }
             },
             Moving::Trailing(mut old) => {
-                if old.passing.as_ref().is_some_and(Successor::has_passed) {
+                if !old.has_passed && old.successor.has_passed() {
                     old.source.refuse_more();
-                    old.passing = None;
+                    old.has_passed = true;
                 }
                 // What overflows here from now on was sent after the cut.
                 old.source.take_overflow();
                 let until = old.until;
                 let empty = old.source.fill_with(|timestamp| timestamp < until) == Ok(false);
-                let over = old.passing.is_none() && empty && old.source.is_drained();
-                if !over {
-                    self.moving = Moving::Trailing(old);
+                self.moving = if old.has_passed && empty && old.source.is_drained() {
+                    old.successor.close(old.source);
+                    Moving::Closing(old.successor)
+                } else {
+                    Moving::Trailing(old)
+                };
+            }
+            Moving::Closing(successor) => {
+                if !successor.has_closed() {
+                    self.moving = Moving::Closing(successor);
                 }
             }
         }
@@ -219,7 +233,7 @@ impl Capture {
         let old = std::mem::replace(&mut self.source, source);
         successor.cut();
         self.moving =
-            Moving::Trailing(Predecessor { source: old, until: self.from, passing: Some(successor) });
+            Moving::Trailing(Predecessor { source: old, until: self.from, successor, has_passed: false });
         self.at_hand = AtHand::Source;
     }
 
@@ -245,7 +259,7 @@ impl Capture {
     fn sources(&self) -> impl Iterator<Item = &Source> {
         let old = match &self.moving {
             Moving::Trailing(old) => Some(&old.source),
-            Moving::Settled | Moving::Opening(..) => None,
+            Moving::Settled | Moving::Opening(..) | Moving::Closing(..) => None,
         };
         std::iter::once(&self.source).chain(old)
     }
@@ -343,6 +357,28 @@ mod tests {
             capture.adapt(clock::monotonic_ns()).unwrap();
         }
         assert_eq!(seen, (0..20).map(|number| (number, 1)).collect());
+    }
+
+    #[test]
+    fn frames_are_taken_while_the_kernel_closes_the_old_source() {
+        let Some(_namespace) = Namespace::enter_or_skip() else { return };
+        let _tap = Tap::create("tapA", &TapOptions::like_qemu()).unwrap();
+        let mut capture = open();
+        move_to_the_cut(&mut capture);
+        let mut seen = BTreeMap::new();
+        while !matches!(capture.moving, Moving::Closing(..)) {
+            take(&mut capture, &mut seen);
+            capture.adapt(clock::monotonic_ns()).unwrap();
+        }
+        Sender::open("tapA").unwrap().send_probes(&Probe::default(), 64, 0..10).unwrap();
+        let end = Instant::now() + Duration::from_secs(5);
+        while (seen.len() < 10 || !matches!(capture.moving, Moving::Settled)) && Instant::now() < end {
+            take(&mut capture, &mut seen);
+            capture.adapt(clock::monotonic_ns()).unwrap();
+        }
+        assert_eq!(seen, (0..10).map(|number| (number, 1)).collect());
+        assert_eq!(capture.descriptors().count(), 1);
+        assert!(matches!(capture.moving, Moving::Settled));
     }
 
     #[test]

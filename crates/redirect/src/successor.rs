@@ -1,7 +1,7 @@
 //! A source that is being hooked in beside another, and the waits that make a cut between them exact.
 //!
-//! Opening a ring and waiting for the kernel's grace periods takes tens of milliseconds, in which the old
-//! source must be read on: a thread of its own does the waiting.
+//! Opening a ring, closing a source and waiting for the kernel's grace periods takes tens of milliseconds, in which
+//! frames must be read on: a thread of its own does the waiting.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
@@ -20,12 +20,20 @@ pub(crate) enum Stage {
     Hooked(Source),
     /// Every frame sent before the cut has reached the old source.
     Passed,
+    /// The old source is closed.
+    Closed,
+}
+
+enum Order {
+    Cut,
+    Close(Source),
 }
 
 /// The thread that brings a source.
 pub(crate) struct Successor {
     stages: Receiver<Result<Stage, Error>>,
-    cut: Option<Sender<()>>,
+    /// The cut has been made; later: the old source is not needed any more.
+    orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -38,7 +46,7 @@ impl Successor {
         promiscuous: Option<IfIndex>,
     ) -> Result<Self, Error> {
         let (stage, stages) = mpsc::channel();
-        let (cut, cut_made) = mpsc::channel();
+        let (order, orders) = mpsc::channel();
         let (owned, filter) = (netdev.clone(), filter.clone());
         let thread = thread::Builder::new()
             .name("ferry-move".into())
@@ -48,17 +56,26 @@ impl Successor {
                     Stage::Hooked(source)
                 });
                 // A capture that was closed meanwhile hears nothing, and the source is closed again.
-                let told = stage.send(hooked).is_ok();
-                if told && cut_made.recv().is_ok() {
-                    grace::period();
-                    stage.send(Ok(Stage::Passed)).ok();
+                let mut told = stage.send(hooked).is_ok();
+                while told && let Ok(order) = orders.recv() {
+                    let reached = match order {
+                        Order::Cut => {
+                            grace::period();
+                            Stage::Passed
+                        }
+                        Order::Close(source) => {
+                            drop(source);
+                            Stage::Closed
+                        }
+                    };
+                    told = stage.send(Ok(reached)).is_ok();
                 }
             })
             .map_err(|error| {
                 let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
                 Error::new("start a thread", netdev.name.as_str(), errno)
             })?;
-        Ok(Self { stages, cut: Some(cut), thread: Some(thread) })
+        Ok(Self { stages, orders: Some(order), thread: Some(thread) })
     }
 
     /// The next stage, if it has been reached.
@@ -71,10 +88,24 @@ impl Successor {
         matches!(self.poll(), Some(Ok(Stage::Passed)))
     }
 
+    /// Whether [`Stage::Closed`] has been reached.
+    pub(crate) fn has_closed(&self) -> bool {
+        matches!(self.poll(), Some(Ok(Stage::Closed)))
+    }
+
     /// The cut has been made: [`Stage::Passed`] follows.
     pub(crate) fn cut(&self) {
-        if let Some(cut) = &self.cut {
-            cut.send(()).ok();
+        self.order(Order::Cut);
+    }
+
+    /// The old source is not needed any more: [`Stage::Closed`] follows.
+    pub(crate) fn close(&self, source: Source) {
+        self.order(Order::Close(source));
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            orders.send(order).ok();
         }
     }
 }
@@ -82,7 +113,7 @@ impl Successor {
 impl Drop for Successor {
     fn drop(&mut self) {
         // Nothing may stay hooked once the capture is closed: the thread sees its channel closed and ends.
-        self.cut = None;
+        self.orders = None;
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }
