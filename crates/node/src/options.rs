@@ -99,7 +99,7 @@ pub struct RedirectorOptions {
     pub running: bool,
     /// How far back an event may open the gate, in milliseconds.
     pub pre_roll_ms: u32,
-    /// Bytes the pre-roll may hold.
+    /// Bytes of memory that the pre-roll may take.
     pub pre_roll_bytes: u32,
     /// Write whole frames to outdev, although a virtio-net header could say what is left to do.
     pub complete_offloads: bool,

@@ -60,7 +60,7 @@ impl Pipeline {
             outlet,
             buffer: plan.has_buffer().then(|| Buffer::new(plan.buffer, plan.hold, plan.running)),
             counters: Counters::default(),
-            pre_roll: FrameQueue::new(plan.pre_roll_bytes, usize::MAX),
+            pre_roll: FrameQueue::within(plan.pre_roll_bytes),
             pre_roll_ns: nanos(plan.pre_roll),
         }
     }

@@ -19,7 +19,7 @@ pub const DEFAULT_MARK: u32 = 0x3074;
 /// How far back an event may open the gate. Events come 0.15 ms (median) to 0.7 ms (p90) after their
 /// timestamp, later on a busy host.
 pub const DEFAULT_PRE_ROLL: Duration = Duration::from_millis(50);
-/// Bytes the pre-roll may hold.
+/// Bytes of memory that the pre-roll may take.
 pub const DEFAULT_PRE_ROLL_BYTES: usize = 16 * 1024 * 1024;
 /// Bounds of the buffer between gate and output.
 pub const DEFAULT_BUFFER: BufferPlan =
@@ -231,7 +231,7 @@ pub struct Plan {
     pub running: bool,
     /// How far back an event may open the gate. Zero: not at all, and a closed gate costs nothing.
     pub pre_roll: Duration,
-    /// Bytes the pre-roll may hold.
+    /// Bytes of memory that the pre-roll may take.
     pub pre_roll_bytes: usize,
     /// When frames that have passed the gate may leave; `None`: at once.
     pub hold: Option<Hold>,

@@ -1,27 +1,37 @@
-//! Frames that wait, in order, bounded in bytes and in number.
+//! Frames that wait, in order, bounded in bytes and in number, or in memory.
 //!
-//! The bytes lie in one arena that is used round and round, so that keeping a frame costs a copy and no
-//! allocation.
+//! Each lies in one arena that is used round and round, behind what is known of it:
+//!
+//! ```text
+//! u64 timestamp | u32 length on the wire | usize length here | virtio-net header [10] | tag [4] | flags | n | carried [n] | frame
+//! ```
+//!
+//! So keeping a frame costs a copy and no allocation, and a flood of short ones takes no more memory than few long ones.
 
 use std::collections::VecDeque;
 
-use tapferry_frame::ethernet::VlanTag;
+use tapferry_frame::ethernet::{ETHERNET_HEADER_LEN, VLAN_TAG_LEN, VlanTag};
 use tapferry_frame::vnet::VnetHeader;
 use tapferry_sys::Captured;
 use tapferry_sys::pages::Pages;
 
-use crate::frame::{Carried, Frame};
+use crate::frame::{Carried, Frame, LONGEST_VNET_HDR};
 
-#[derive(Debug)]
-struct Held {
-    timestamp_ns: u64,
-    vnet: VnetHeader,
-    beside: Option<VlanTag>,
-    carried: Option<Carried>,
-    wire_len: u32,
-    start: usize,
-    len: usize,
-}
+/// Bytes of what is known of a frame, without what a stream brought before it.
+const RECORD: usize = 8 + 4 + size_of::<usize>() + VnetHeader::LEN + VLAN_TAG_LEN + 2;
+/// Frames begin at multiples of this many bytes, so that their places are short numbers.
+const UNIT: usize = 8;
+/// Bytes of such a number.
+const PLACE: usize = size_of::<u32>();
+/// Bytes that the shortest frame takes, with its record.
+const LEAST: usize = RECORD.next_multiple_of(UNIT);
+
+/// There is a tag beside the frame.
+const TAGGED: u8 = 1;
+/// A stream has brought a header.
+const CARRIED: u8 = 2;
+/// That header was announced.
+const ANNOUNCED: u8 = 4;
 
 /// What became of a frame and of those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,15 +49,25 @@ impl PushedOver {
     }
 }
 
+/// How much a queue holds.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Bytes of all frames.
+    bytes: usize,
+    frames: usize,
+    /// Bytes of the arena.
+    arena: usize,
+}
+
 /// A bounded queue of frames.
 #[derive(Debug)]
 pub struct FrameQueue {
-    max_bytes: usize,
-    max_frames: usize,
+    bounds: Bounds,
     /// None until the first frame comes and after [`FrameQueue::release_memory`].
     arena: Option<Pages>,
-    frames: VecDeque<Held>,
-    /// Where the next frame goes, unless it has to go to the start.
+    /// Where the frames begin in the arena, in units, the oldest first.
+    places: VecDeque<u32>,
+    /// Where the next frame goes in the arena, in bytes, unless it has to go to the start.
     end: usize,
     bytes: usize,
 }
@@ -55,17 +75,35 @@ pub struct FrameQueue {
 impl FrameQueue {
     /// A queue for so many frames, of so many bytes together.
     pub fn new(max_bytes: usize, max_frames: usize) -> Self {
-        Self { max_bytes, max_frames, arena: None, frames: VecDeque::new(), end: 0, bytes: 0 }
+        // Hardly a frame is shorter than its header; more that are find no room.
+        let frames = max_frames.min(max_bytes / ETHERNET_HEADER_LEN + 1);
+        let beside = frames.saturating_mul(RECORD + LONGEST_VNET_HDR + UNIT);
+        Self::bounded(Bounds {
+            bytes: max_bytes,
+            frames: max_frames,
+            arena: max_bytes.saturating_add(beside),
+        })
+    }
+
+    /// A queue that never takes more than so many bytes of memory, with all that is known of its frames.
+    pub fn within(memory: usize) -> Self {
+        // The rest has room for the places of as many frames as there can be.
+        let arena = memory / (LEAST + PLACE) * LEAST;
+        Self::bounded(Bounds { bytes: arena, frames: arena / LEAST, arena })
+    }
+
+    fn bounded(bounds: Bounds) -> Self {
+        Self { bounds, arena: None, places: VecDeque::new(), end: 0, bytes: 0 }
     }
 
     /// Frames that wait.
     pub fn len(&self) -> usize {
-        self.frames.len()
+        self.places.len()
     }
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.places.is_empty()
     }
 
     /// Their bytes.
@@ -73,9 +111,14 @@ impl FrameQueue {
         self.bytes
     }
 
+    /// Whether there is room for a frame of so many bytes.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.room_for(bytes, room_of(bytes, 0)).is_some()
+    }
+
     /// The oldest frame.
     pub fn front(&self) -> Option<Frame<'_>> {
-        self.frames.front().map(|held| self.view(held))
+        self.frames().next()
     }
 
     /// All frames, the oldest first.
@@ -85,60 +128,57 @@ impl FrameQueue {
 
     /// All frames but the `count` oldest.
     pub fn frames_from(&self, count: usize) -> impl Iterator<Item = Frame<'_>> {
-        self.frames.range(count.min(self.frames.len())..).map(|held| self.view(held))
+        self.places.range(count.min(self.places.len())..).map(|place| self.frame_at(*place))
     }
 
     /// Removes the `count` oldest frames.
     pub fn advance(&mut self, count: usize) {
-        for held in self.frames.drain(..count.min(self.frames.len())) {
-            self.bytes -= held.len;
+        for _ in 0..count.min(self.places.len()) {
+            self.bytes -= self.front().map_or(0, |frame| frame.captured.bytes.len());
+            self.places.pop_front();
         }
     }
 
     /// Removes the newest frames, as long as they were stamped at `moment` (nanoseconds since 1970) or later.
     pub fn remove_since(&mut self, moment: u64) -> usize {
-        let before = self.frames.len();
-        while let Some(newest) = self.frames.back()
-            && newest.timestamp_ns >= moment
-        {
-            self.bytes -= newest.len;
-            self.end = newest.start;
-            self.frames.pop_back();
+        let before = self.places.len();
+        while let Some(&place) = self.places.back() {
+            let newest = self.frame_at(place).captured;
+            if newest.timestamp_ns < moment {
+                break;
+            }
+            self.bytes -= newest.bytes.len();
+            self.end = offset_of(place);
+            self.places.pop_back();
         }
-        before - self.frames.len()
+        before - self.places.len()
     }
 
     /// Copies a frame to the end of the queue, if there is room for it.
     pub fn push(&mut self, frame: &Frame<'_>) -> bool {
         let bytes = frame.captured.bytes;
-        let room = room_of(bytes);
-        let Some(start) = self.room_for(room) else { return false };
+        let room = room_of_frame(frame);
+        let Some((start, place)) = self.room_for(bytes.len(), room) else { return false };
         if self.arena.is_none() {
-            self.arena = Pages::zeroed(self.max_bytes).ok();
+            self.arena = Pages::zeroed(self.bounds.arena).ok();
+            self.places.reserve_exact(self.bounds.frames.min(self.bounds.arena / LEAST));
         }
         // Without memory for the queue there is no room, as if it were full.
         let Some(arena) = &mut self.arena else { return false };
-        arena[start..start + bytes.len()].copy_from_slice(bytes);
+        write(frame, &mut arena[start..start + room]);
         self.end = start + room;
         self.bytes += bytes.len();
-        self.frames.push_back(Held {
-            timestamp_ns: frame.captured.timestamp_ns,
-            vnet: frame.captured.vnet,
-            beside: frame.captured.beside,
-            carried: frame.carried,
-            wire_len: frame.captured.wire_len,
-            start,
-            len: bytes.len(),
-        });
+        self.places.push_back(place);
         true
     }
 
     /// Copies a frame to the end of the queue; the oldest ones go until there is room for it.
     pub fn push_over(&mut self, frame: &Frame<'_>) -> PushedOver {
         let mut evicted = 0;
-        let fits = room_of(frame.captured.bytes) <= self.max_bytes;
+        let fits =
+            frame.captured.bytes.len() <= self.bounds.bytes && room_of_frame(frame) <= self.bounds.arena;
         while fits && !self.push(frame) {
-            if self.frames.is_empty() {
+            if self.places.is_empty() {
                 return PushedOver { evicted, kept: false };
             }
             self.advance(1);
@@ -149,44 +189,108 @@ impl FrameQueue {
 
     /// Gives the memory of an empty queue back.
     pub fn release_memory(&mut self) {
-        if self.frames.is_empty() && self.arena.is_some() {
-            *self = Self::new(self.max_bytes, self.max_frames);
+        if self.places.is_empty() && self.arena.is_some() {
+            *self = Self::bounded(self.bounds);
         }
     }
 
-    /// Where `len` bytes fit in one piece without touching a frame that waits.
-    fn room_for(&self, len: usize) -> Option<usize> {
-        if self.frames.len() >= self.max_frames {
+    /// Where `room` bytes of the arena fit in one piece without touching a frame that waits, in bytes and as a place, if
+    /// the queue takes one frame more, of so many bytes.
+    fn room_for(&self, bytes: usize, room: usize) -> Option<(usize, u32)> {
+        if self.places.len() >= self.bounds.frames || self.bytes + bytes > self.bounds.bytes {
             return None;
         }
-        let Some(oldest) = self.frames.front() else { return (len <= self.max_bytes).then_some(0) };
-        if self.end > oldest.start {
+        let start = match self.places.front().map(|place| offset_of(*place)) {
+            None => (room <= self.bounds.arena).then_some(0),
             // Free: from the end to the arena's end, and from its start to the oldest.
-            if self.end + len <= self.max_bytes {
-                return Some(self.end);
+            Some(oldest) if self.end > oldest => {
+                if self.end + room <= self.bounds.arena {
+                    Some(self.end)
+                } else {
+                    (room <= oldest).then_some(0)
+                }
             }
-            (len <= oldest.start).then_some(0)
-        } else {
-            (self.end + len <= oldest.start).then_some(self.end)
-        }
+            Some(oldest) => (self.end + room <= oldest).then_some(self.end),
+        }?;
+        // An arena beyond 32 GiB is used up to there.
+        Some((start, u32::try_from(start / UNIT).ok()?))
     }
 
-    fn view(&self, held: &Held) -> Frame<'_> {
-        let captured = Captured {
-            timestamp_ns: held.timestamp_ns,
-            vnet: held.vnet,
-            beside: held.beside,
-            bytes: self.arena.as_deref().map_or(&[], |arena| &arena[held.start..held.start + held.len]),
-            wire_len: held.wire_len,
-        };
-        Frame { captured, carried: held.carried }
+    fn frame_at(&self, place: u32) -> Frame<'_> {
+        let arena = self.arena.as_deref().unwrap_or_default();
+        read(&arena[offset_of(place)..])
     }
 }
 
-/// Bytes of the arena that a frame takes. An empty one takes a byte, too: no two frames begin at the same place, so an
-/// arena that is full and one that is empty can be told apart.
-fn room_of(frame: &[u8]) -> usize {
-    frame.len().max(1)
+/// Where a place is in the arena, in bytes.
+fn offset_of(place: u32) -> usize {
+    usize::try_from(place).map_or(usize::MAX, |place| place * UNIT)
+}
+
+/// Bytes of the arena that a frame takes.
+fn room_of(frame: usize, carried: usize) -> usize {
+    (RECORD + carried + frame).next_multiple_of(UNIT)
+}
+
+fn room_of_frame(frame: &Frame<'_>) -> usize {
+    let carried = frame.carried.as_ref().map_or(0, |carried| carried.as_bytes().len());
+    room_of(frame.captured.bytes.len(), carried)
+}
+
+/// Writes a frame behind what is known of it.
+fn write(frame: &Frame<'_>, room: &mut [u8]) {
+    let Captured { timestamp_ns, vnet, beside, bytes, wire_len } = frame.captured;
+    let (carried, announced) = match &frame.carried {
+        Some(carried) => (carried.as_bytes(), carried.announced),
+        None => (&[][..], false),
+    };
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    let flags =
+        flag(beside.is_some(), TAGGED) | flag(frame.carried.is_some(), CARRIED) | flag(announced, ANNOUNCED);
+    let mut rest = room;
+    for part in [
+        &timestamp_ns.to_ne_bytes()[..],
+        &wire_len.to_ne_bytes(),
+        &bytes.len().to_ne_bytes(),
+        &vnet.to_bytes(),
+        &beside.map_or([0; VLAN_TAG_LEN], VlanTag::to_bytes),
+        // At most LONGEST_VNET_HDR.
+        &[flags, u8::try_from(carried.len()).unwrap_or(0)],
+        carried,
+        bytes,
+    ] {
+        let (place, behind) = rest.split_at_mut(part.len());
+        place.copy_from_slice(part);
+        rest = behind;
+    }
+}
+
+/// The frame that was written there.
+fn read(mut from: &[u8]) -> Frame<'_> {
+    let timestamp_ns = u64::from_ne_bytes(take(&mut from));
+    let wire_len = u32::from_ne_bytes(take(&mut from));
+    let len = usize::from_ne_bytes(take(&mut from));
+    let vnet = VnetHeader::from_bytes(take(&mut from));
+    let [tpid_high, tpid_low, tci_high, tci_low] = take(&mut from);
+    let [flags, carried_len] = take(&mut from);
+    let (carried, from) = from.split_at(carried_len.into());
+    let is_set = |flag| flags & flag != 0;
+    let tag = VlanTag {
+        tpid: u16::from_be_bytes([tpid_high, tpid_low]),
+        tci: u16::from_be_bytes([tci_high, tci_low]),
+    };
+    let captured =
+        Captured { timestamp_ns, vnet, beside: is_set(TAGGED).then_some(tag), bytes: &from[..len], wire_len };
+    let carried = is_set(CARRIED).then(|| Carried::new(carried, is_set(ANNOUNCED))).flatten();
+    Frame { captured, carried }
+}
+
+fn take<const N: usize>(from: &mut &[u8]) -> [u8; N] {
+    let (taken, rest) = from.split_at(N);
+    *from = rest;
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(taken);
+    bytes
 }
 
 #[cfg(test)]
@@ -220,6 +324,48 @@ mod tests {
         queue.advance(1);
         assert!(queue.push(&frame(3, &[3; 5])));
         assert!(!FrameQueue::new(4, 9).push(&frame(1, &[1; 5])), "four bytes are its limit");
+    }
+
+    #[test]
+    fn what_is_known_of_a_frame_stays_with_it() {
+        let mut queue = FrameQueue::new(1000, 10);
+        let vnet = VnetHeader::from_bytes([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        let tag = VlanTag { tpid: 0x88a8, tci: 0x2064 };
+        let captured = Captured { timestamp_ns: 77, vnet, beside: Some(tag), bytes: b"frame", wire_len: 9 };
+        let carried = Carried::new(&[3; 12], true);
+        assert!(queue.push(&Frame { captured, carried }) && queue.push(&Frame::from(captured)));
+        assert!(queue.push(&Frame { captured, carried: Carried::new(&[], false) }));
+        let headers: Vec<_> = queue
+            .frames()
+            .map(|frame| {
+                let Captured { timestamp_ns, vnet: header, beside, bytes, wire_len } = frame.captured;
+                assert_eq!((timestamp_ns, header, beside, wire_len), (77, vnet, Some(tag), 9));
+                assert_eq!(bytes, b"frame");
+                frame.carried.map(|carried| (carried.as_bytes().to_vec(), carried.announced))
+            })
+            .collect();
+        assert_eq!(headers, [Some((vec![3; 12], true)), None, Some((vec![], false))]);
+    }
+
+    #[test]
+    fn a_flood_of_short_frames_takes_no_more_memory_than_was_given() {
+        const MEMORY: usize = 1 << 20;
+        for len in [0, 1, 60, 1500] {
+            let mut queue = FrameQueue::within(MEMORY);
+            let mut frames = 0;
+            while queue.push(&frame(frames, &vec![7; len])) {
+                frames += 1;
+            }
+            let beside = queue.places.capacity() * PLACE;
+            let arena = queue.arena.as_ref().unwrap().len();
+            assert!(arena + beside <= MEMORY, "{arena} and {beside} bytes for frames of {len}");
+            let worth = usize::try_from(frames).unwrap() * (RECORD + len);
+            assert!(
+                worth >= MEMORY / 5 * 4,
+                "only {worth} bytes of frames of {len}, with what is known of them"
+            );
+            assert!(!queue.has_room(len) && queue.len() == usize::try_from(frames).unwrap());
+        }
     }
 
     #[test]
