@@ -83,12 +83,16 @@ impl Worker {
     }
 
     /// Gives to the TAP what is parked, as far as its queue has room for it.
-    pub(super) fn inject_parked(&mut self, now: u64) {
+    pub(super) fn inject_parked(&mut self) {
         for _ in 0..RUNS_PER_TURN {
             let room = usize::try_from(self.tap_room()).unwrap_or(usize::MAX).min(BATCH);
             let run: ArrayVec<Frame<'_>, BATCH> = self.parked.frames().take(room).collect();
             let Some(first) = run.first() else { return };
-            let taken = if self.twins.take(first, now) {
+            // Where nothing is known of the source's clock, nothing is forgotten.
+            if self.clock.offset_ns().is_some() {
+                self.twins.forget_before(self.clock.here(first.captured.timestamp_ns));
+            }
+            let taken = if self.twins.take(first) {
                 self.report.deduplicated += 1;
                 if let Some(slice) = self.report.timeline.at(clock::realtime_ns()) {
                     slice.deduplicated += 1;
@@ -96,7 +100,7 @@ impl Worker {
                 1
             } else {
                 // A run ends before the next one that the guest has already.
-                let alone = run.iter().skip(1).take_while(|frame| !self.twins.has(frame, now)).count();
+                let alone = run.iter().skip(1).take_while(|frame| !self.twins.has(frame)).count();
                 match self.exit.send(&run[..=alone], self.mtu) {
                     Step::Sent(sent) => {
                         let here = clock::realtime_ns();
@@ -163,7 +167,7 @@ impl Worker {
     }
 
     /// Takes in what has reached the TAP by itself.
-    pub(super) fn pump_direct(&mut self, now: u64) {
+    pub(super) fn pump_direct(&mut self) {
         let Some(direct) = &mut self.direct else { return };
         for _ in 0..RUNS_PER_TURN {
             if !matches!(direct.fill(), Ok(true)) {
@@ -172,7 +176,7 @@ impl Worker {
             let mut frames = 0;
             for frame in direct.frames() {
                 frames += 1;
-                self.twins.add(&frame, now);
+                self.twins.add(&frame);
                 self.report.direct += 1;
                 if let Some(slice) = self.report.timeline.at(frame.captured.timestamp_ns) {
                     slice.direct += 1;

@@ -212,9 +212,9 @@ impl Worker {
             self.lose_source(&loss, now);
         }
         // After the source's copies: what has come by itself before they were here is then known.
-        self.pump_direct(now);
+        self.pump_direct();
         if self.state.injects() {
-            self.inject_parked(now);
+            self.inject_parked();
         }
         self.advance(now);
         self.acknowledge(now);
@@ -285,11 +285,11 @@ impl Worker {
             // Whatever is known of the cut now is the best there is.
             State::Gated | State::Parked => {
                 self.enter(State::Injecting, "the VM runs, and the final cut is not known");
-                self.inject_parked(clock::monotonic_ns());
+                self.inject_parked();
                 self.open_gate();
             }
             State::Injecting => {
-                self.inject_parked(clock::monotonic_ns());
+                self.inject_parked();
                 self.open_gate();
             }
             _ => {}
