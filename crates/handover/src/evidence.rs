@@ -152,11 +152,15 @@ impl Evidence {
     ) -> (Cut, Option<String>) {
         let frames: Vec<_> = frames.filter_map(seen).collect();
         let (receive, unreadable) = match self.receive() {
+            // The process may have ended since, its memory be given back, or the guest run on.
+            Some(Ok(receive)) if self.used_at_stop.is_some_and(|used| used != receive.index()) => {
+                (None, Some("the VM's receive queue has changed since the stop".into()))
+            }
             Some(Ok(receive)) => (Some(receive), None),
             Some(Err(why)) => (None, Some(why)),
             None => (None, self.why_no_queue.clone()),
         };
-        let used = receive.as_ref().map(Receive::index);
+        let used = self.used_at_stop.or(receive.as_ref().map(Receive::index));
         let counts = self.stopped.and_then(|tx_packets| self.calibration.counts(tx_packets, used));
         let evidence =
             cut::Evidence { captured, frames: &frames, counts, receive: receive.as_ref(), stopped_at_ns };
@@ -257,4 +261,47 @@ impl Evidence {
 fn seen<'a>((index, frame): (u64, Frame<'a>)) -> Option<Seen<'a>> {
     let Captured { timestamp_ns, beside, bytes, .. } = frame.captured;
     (!frame.captured.is_truncated()).then_some(Seen { index, timestamp_ns, beside, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Method;
+
+    /// Elements of a queue that lies in this process.
+    const QUEUE: u16 = 16;
+
+    /// Where its used index is.
+    const INDEX: usize = 2;
+
+    #[test]
+    fn a_queue_that_cannot_be_read_any_more_has_told_its_index_at_the_stop() {
+        // All of it at one place: nothing but its index is looked at.
+        let mut queue = vec![0_u8; 16 * usize::from(QUEUE)];
+        let host = u64::try_from(queue.as_ptr().expose_provenance()).unwrap();
+        let mut evidence = Evidence::new(Some(std::process::id().cast_signed()));
+        evidence.set_queue(Ok(RingLocation {
+            queue_size: QUEUE,
+            desc_host: host,
+            avail_host: None,
+            used_host: host,
+            header_len: 12,
+            mergeable: false,
+            ram: Vec::new(),
+        }));
+        for frames in 1..=10_u8 {
+            queue[INDEX] = frames;
+            let counters = TapCounters { tx_packets: frames.into(), tx_dropped: 0 };
+            evidence.sample(frames.into(), || Some(counters));
+            evidence.note_frame(clock::realtime_ns() + 1, frames.into());
+        }
+        // QEMU has read two more, and its guest has got one of them.
+        queue[INDEX] = 11;
+        evidence.sample_stopped(|| Some(TapCounters { tx_packets: 12, tx_dropped: 0 }));
+        // The process goes, and its memory with it.
+        queue.fill(0);
+        let (cut, why) = evidence.find_cut(std::iter::empty(), 20, 0);
+        assert_eq!((cut.index, cut.method), (11, Method::UsedIndex));
+        assert!(why.unwrap().contains("changed since the stop"));
+    }
 }
