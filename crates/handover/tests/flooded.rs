@@ -8,40 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use rustix::thread::CapabilitySet;
 use support::{
-    Meeting, assert_once_in_order, destination, destination_plan, guest, send, source, source_plan,
+    Flood, Meeting, assert_once_in_order, destination, destination_plan, guest, send, source, source_plan,
+    without,
 };
 use tapferry_handover::{EventKind, Outcome};
 use tapferry_testbed::craft::{Checksum, Ip, Packet};
 use tapferry_testbed::namespace::Namespace;
 use tapferry_testbed::probe::Probe;
 use tapferry_testbed::sender::{Pace, Sender, SenderOptions};
-
-/// A switch that floods numbered frames, to the destination first: the way over the source is longer.
-struct Flood {
-    there: Sender,
-    here: Sender,
-}
-
-impl Flood {
-    fn open() -> Self {
-        let open = |name| Sender::open(name).unwrap();
-        Self { there: open("tapB"), here: open("tapA") }
-    }
-
-    /// Returns how many did not get into the destination's TAP.
-    fn flood(&self, numbers: std::ops::Range<u64>) -> u64 {
-        let mut kept_out = 0;
-        for number in numbers {
-            let frame = Probe::default().build(number, 64);
-            // A closed gate tells a local sender.
-            kept_out += u64::from(self.there.send(&Default::default(), &frame).is_err());
-            self.here.send(&Default::default(), &frame).unwrap();
-        }
-        kept_out
-    }
-}
 
 #[test]
 fn before_the_gate_opens_nothing_comes_by_itself_and_afterwards_nothing_twice() {
@@ -146,28 +122,14 @@ fn as_many_copies_pass_as_were_flooded() {
     assert_eq!(there.wait_for(7, support::PATIENCE).flow(0).count, 7);
 }
 
-/// Has the calling thread, and those that it starts, go without the privilege to load eBPF programs.
-fn give_up_ebpf() {
-    let CapabilitySets { effective, permitted, inheritable } = capabilities(None).unwrap();
-    let ebpf = CapabilitySet::BPF | CapabilitySet::SYS_ADMIN;
-    let sets = CapabilitySets { effective: effective - ebpf, permitted, inheritable };
-    set_capabilities(None, sets).unwrap();
-}
-
-fn take_up_all() {
-    let CapabilitySets { permitted, inheritable, .. } = capabilities(None).unwrap();
-    set_capabilities(None, CapabilitySets { effective: permitted, permitted, inheritable }).unwrap();
-}
-
 #[test]
 fn without_a_gate_the_source_s_copies_of_what_has_come_by_itself_are_left_out() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
     there.set_paused(true);
     let meeting = Meeting::new();
-    give_up_ebpf();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    take_up_all();
+    let ebpf = CapabilitySet::BPF | CapabilitySet::SYS_ADMIN;
+    let destination = without(ebpf, || destination(&meeting, destination_plan("tapB")));
     let source = source(source_plan(&meeting, "tapA"));
     assert_eq!(destination.told.wait_kind(EventKind::Warning).code, Some("no_gate"));
     source.migrate(&here, 100);

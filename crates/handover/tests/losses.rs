@@ -4,13 +4,15 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::mpsc;
 
 use support::{
-    MARK, Meeting, PATIENCE, Side, Told, destination, destination_plan, guest, send, source, source_plan,
+    MARK, Meeting, PATIENCE, Side, destination, destination_plan, guest, send, source, source_plan,
+    source_that,
 };
 use tapferry_handover::{EventKind, Outcome, Source};
+use tapferry_testbed::craft::{Checksum, Ip, Packet};
+use tapferry_testbed::link;
 use tapferry_testbed::namespace::Namespace;
 use tapferry_testbed::probe::Probe;
 use tapferry_testbed::sender::Sender;
@@ -18,18 +20,14 @@ use tapferry_testbed::tap::{Tap, TapOptions};
 
 /// A source whose thread stands still when it has the cut, until it is told to go on.
 fn held_source(meeting: &Meeting) -> (Side<Source>, mpsc::Sender<()>) {
-    let told = Told::default();
-    let (observer, (go_on, waits)) = (told.observer(), mpsc::channel());
+    let (go_on, waits) = mpsc::channel();
     let waits = std::sync::Mutex::new(waits);
-    let held = Arc::new(move |event: tapferry_handover::Event| {
-        let is_cut = event.kind == EventKind::State && event.state == "forward";
-        observer(event);
-        if is_cut {
+    let source = source_that(source_plan(meeting, "tapA"), move |event| {
+        if event.kind == EventKind::State && event.state == "forward" {
             waits.lock().unwrap().recv().ok();
         }
     });
-    let handle = Source::start(source_plan(meeting, "tapA"), held).unwrap_or_else(|error| panic!("{error}"));
-    (Side { handle, told }, go_on)
+    (source, go_on)
 }
 
 #[test]
@@ -82,6 +80,36 @@ fn frames_that_the_destination_s_interface_does_not_take_are_counted() {
     assert_eq!((arrived.received, arrived.injected, arrived.refused), (100, 80, 20), "{arrived:#?}");
     let flow = there.wait_for(80, PATIENCE).flow(0);
     assert_eq!(flow.ranges.as_slice(), [(100, 149), (170, 199)]);
+}
+
+#[test]
+fn frames_that_are_longer_than_the_protocol_carries_are_counted() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    // BIG TCP: interfaces that are not TAPs can be told to take GSO frames of more than 64 KiB.
+    link::veth("tapA", "peer").unwrap();
+    link::ip("link set tapA gso_max_size 200000").unwrap();
+    let there = guest("tapB");
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.told.wait_kind(EventKind::Ready);
+    source.handle.calibrate(None);
+    source.handle.stopped(None);
+    source.told.wait_state("forward");
+    let mut long = Packet::new(Ip::V6, Checksum::Partial).tcp_gso(0, 60_000, 1428);
+    long.bytes.resize(100_000, 0);
+    // A packet that has no room for its length has the length 0 (RFC 2675).
+    long.bytes[18..20].fill(0);
+    send("tapA", 0..20);
+    Sender::with_vnet_header("tapA").unwrap().send_frame(&long).unwrap();
+    send("tapA", 20..40);
+    destination.wait_until("taking the others", |report| report.injected >= 40);
+    destination.handle.resumed(None);
+
+    let (left, arrived) = (source.ended(), destination.ended());
+    assert_eq!((left.outcome, arrived.outcome), (Outcome::Done, Outcome::Done), "{left:#?} {arrived:#?}");
+    assert_eq!((left.unsendable, left.captured), (1, left.sent + 1), "{left:#?}");
+    assert_eq!(there.wait_for(40, PATIENCE).flow(0).ranges.as_slice(), [(0, 39)]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use tapferry_handover::plan::{DEFAULT_MAX_HOLD, DEFAULT_RESUME_TIMEOUT};
 use tapferry_handover::{
     Destination, DestinationPlan, DestinationReport, Event, EventKind, Identity, Observer, Source,
@@ -39,6 +40,43 @@ pub(crate) fn send(name: &str, sequences: std::ops::Range<u64>) {
     assert_eq!(sent.refused, 0, "{sent:?}");
 }
 
+/// A switch that floods numbered frames, to the destination first: the way over the source is longer.
+pub(crate) struct Flood {
+    there: Sender,
+    here: Sender,
+}
+
+impl Flood {
+    pub(crate) fn open() -> Self {
+        let open = |name| Sender::open(name).unwrap();
+        Self { there: open("tapB"), here: open("tapA") }
+    }
+
+    /// Returns how many did not get into the destination's TAP.
+    pub(crate) fn flood(&self, numbers: std::ops::Range<u64>) -> u64 {
+        let mut kept_out = 0;
+        for number in numbers {
+            let frame = Probe::default().build(number, 64);
+            // A closed gate tells a local sender.
+            kept_out += u64::from(self.there.send(&Default::default(), &frame).is_err());
+            self.here.send(&Default::default(), &frame).unwrap();
+        }
+        kept_out
+    }
+}
+
+/// Does something without privileges that this process has; threads that are started meanwhile never have them.
+pub(crate) fn without<T>(privileges: CapabilitySet, act: impl FnOnce() -> T) -> T {
+    let CapabilitySets { effective, permitted, inheritable } = capabilities(None).unwrap();
+    let set = |effective| {
+        set_capabilities(None, CapabilitySets { effective, permitted, inheritable }).unwrap();
+    };
+    set(effective - privileges);
+    let result = act();
+    set(effective);
+    result
+}
+
 /// What the kernel says of an interface.
 pub(crate) fn link(name: &str) -> Link {
     LinkWatch::open().unwrap().by_name(&Netdev::here(name).unwrap().name).unwrap().unwrap()
@@ -59,8 +97,15 @@ pub(crate) struct Told(Arc<Mutex<Vec<Event>>>);
 
 impl Told {
     pub(crate) fn observer(&self) -> Observer {
+        self.observer_that(|_| {})
+    }
+
+    fn observer_that(&self, act: impl Fn(&Event) + Send + Sync + 'static) -> Observer {
         let told = self.clone();
-        Arc::new(move |event| told.0.lock().unwrap_or_else(PoisonError::into_inner).push(event))
+        Arc::new(move |event| {
+            told.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
+            act(&event);
+        })
     }
 
     pub(crate) fn events(&self) -> Vec<Event> {
@@ -159,14 +204,28 @@ pub(crate) struct Side<T> {
 }
 
 pub(crate) fn source(plan: SourcePlan) -> Side<Source> {
+    source_that(plan, |_| {})
+}
+
+/// One whose thread does something more with each event, after it has been told.
+pub(crate) fn source_that(plan: SourcePlan, act: impl Fn(&Event) + Send + Sync + 'static) -> Side<Source> {
     let told = Told::default();
-    let handle = Source::start(plan, told.observer()).unwrap_or_else(|error| panic!("{error}"));
+    let handle = Source::start(plan, told.observer_that(act)).unwrap_or_else(|error| panic!("{error}"));
     Side { handle, told }
 }
 
 pub(crate) fn destination(meeting: &Meeting, plan: DestinationPlan) -> Side<Destination> {
+    destination_that(meeting, plan, |_| {})
+}
+
+/// One whose thread does something more with each event, after it has been told.
+pub(crate) fn destination_that(
+    meeting: &Meeting,
+    plan: DestinationPlan,
+    act: impl Fn(&Event) + Send + Sync + 'static,
+) -> Side<Destination> {
     let told = Told::default();
-    let handle = Destination::start(&meeting.stream(true), vec![plan], &told.observer())
+    let handle = Destination::start(&meeting.stream(true), vec![plan], &told.observer_that(act))
         .unwrap_or_else(|error| panic!("{error}"));
     Side { handle, told }
 }
