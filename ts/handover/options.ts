@@ -64,10 +64,10 @@ const maxHold = option({
   value: 'SIZE',
   default: '256M',
   group: HANDOVER,
-  brief: 'bytes of frames that may wait',
+  brief: 'memory for frames that wait',
   help: [
-    'Bytes of frames that may wait, for each netdev: a number, with k, M or G',
-    'for 1024, 1024 k, 1024 M. What finds no room is dropped and counted.',
+    'Memory for frames that wait, for each netdev: bytes, or a number with k,',
+    'M or G for 1024, 1024 k, 1024 M. What finds no room is dropped and counted.',
   ],
   parse: byteSize(MIN_HOLD_BYTES, MAX_HOLD_BYTES, "a size from '1M' to '4095M', such as '256M'"),
 })

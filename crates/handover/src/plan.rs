@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tapferry_redirect::{Netdev, StreamPlan};
 
-/// Bytes of frames that may wait, on either side.
+/// Bytes of memory for frames that wait, on either side.
 pub const DEFAULT_MAX_HOLD: usize = 256 * 1024 * 1024;
 /// How long the destination's VM may take from the source's stop until it runs.
 pub const DEFAULT_RESUME_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ pub struct SourcePlan {
     pub identity: Identity,
     /// Where the destination listens.
     pub to: StreamPlan,
-    /// Bytes of frames that may wait.
+    /// Bytes of memory for frames that wait.
     pub max_hold: usize,
     /// SO_MARK of what is given back to the guest; frames that bear it are not captured.
     pub mark: u32,
@@ -48,7 +48,7 @@ pub struct DestinationPlan {
     pub netdev: Netdev,
     /// Whose it is.
     pub identity: Identity,
-    /// Bytes of frames that may wait.
+    /// Bytes of memory for frames that wait.
     pub max_hold: usize,
     /// SO_MARK of what is injected: the gate lets only that pass.
     pub mark: u32,

@@ -89,7 +89,8 @@ impl Worker {
     }
 
     /// Frames that the TAP's queue took when it was empty and nobody read. The kernel frees the places of frames that
-    /// were read 16 at a time, or at the end of its ring (linux/ptr_ring.h).
+    /// were read 16 at a time, or at the end of its ring (linux/ptr_ring.h). Where that ring was made anew since the TAP
+    /// was, with another length or for another process, it is not known where it began, and this is up to 15 off.
     fn queue_room(&self) -> u64 {
         const BATCH: u64 = 16;
         let length = u64::from(self.queue_length);
@@ -116,16 +117,18 @@ fn inject<'a>(
     room: u32,
     mut counters: impl FnMut() -> Option<TapCounters>,
 ) -> u64 {
-    let frames: Vec<_> = frames.collect();
+    let room = usize::try_from(room).unwrap_or(1).max(1);
+    let mut frames = frames.peekable();
     let mut given = 0;
-    for run in frames.chunks(usize::try_from(room).unwrap_or(1).max(1)) {
+    while frames.peek().is_some() {
+        let run: Vec<_> = frames.by_ref().take(room).collect();
         let before = counters();
-        let sent = inject_run(exit, run, mtu);
+        let sent = inject_run(exit, &run, mtu);
         given += sent;
         let has_read =
             |now: TapCounters| before.is_none_or(|before| now.tx_packets - before.tx_packets >= sent);
         let deadline = clock::monotonic_ns() + nanos(LONGEST_READ);
-        while run.len() < frames.len() && !counters().is_none_or(has_read) {
+        while frames.peek().is_some() && !counters().is_none_or(has_read) {
             if clock::monotonic_ns() > deadline {
                 return given;
             }

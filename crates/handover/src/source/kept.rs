@@ -27,16 +27,9 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Room for so many bytes of frames.
-    pub(super) fn new(max_bytes: usize) -> Self {
-        Self {
-            queue: FrameQueue::new(max_bytes, usize::MAX),
-            first: 0,
-            acked: 0,
-            unsent: 0,
-            sent_before: 0,
-            given_up: 0,
-        }
+    /// Room for frames that take so many bytes of memory together.
+    pub(super) fn within(memory: usize) -> Self {
+        Self { queue: FrameQueue::within(memory), first: 0, acked: 0, unsent: 0, sent_before: 0, given_up: 0 }
     }
 
     /// Index of the oldest frame that is here.
@@ -203,7 +196,7 @@ mod tests {
 
     #[test]
     fn frames_leave_from_the_cut_on_and_stay_until_they_are_acknowledged() {
-        let mut kept = Kept::new(1 << 20);
+        let mut kept = Kept::within(1 << 20);
         keep(&mut kept, 100..110);
         kept.forget_older(109, 3);
         assert_eq!((kept.first(), kept.next()), (3, 10));
@@ -220,7 +213,7 @@ mod tests {
 
     #[test]
     fn after_a_lost_link_the_same_process_is_sent_what_it_lacks() {
-        let mut kept = Kept::new(1 << 20);
+        let mut kept = Kept::within(1 << 20);
         keep(&mut kept, 0..6);
         kept.cut(0);
         assert_eq!(sent(&mut kept, 4), [0, 1, 2, 3]);
@@ -231,7 +224,8 @@ mod tests {
 
     #[test]
     fn acknowledged_frames_make_room_and_others_do_not() {
-        let mut kept = Kept::new(4 * 60);
+        // Four of them: each takes 96 bytes, and a tenth is for their places.
+        let mut kept = Kept::within(440);
         keep(&mut kept, 0..4);
         kept.cut(0);
         assert_eq!(sent(&mut kept, 3), [0, 1, 2]);
@@ -251,7 +245,7 @@ mod tests {
 
     #[test]
     fn another_process_is_sent_nothing_that_the_one_before_may_have_injected() {
-        let mut kept = Kept::new(1 << 20);
+        let mut kept = Kept::within(1 << 20);
         keep(&mut kept, 0..6);
         kept.cut(0);
         assert_eq!(sent(&mut kept, 4), [0, 1, 2, 3]);
@@ -263,7 +257,7 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_of_what_was_never_sent_takes_nothing_away() {
-        let mut kept = Kept::new(1 << 20);
+        let mut kept = Kept::within(1 << 20);
         keep(&mut kept, 0..6);
         kept.cut(0);
         kept.acknowledge(5);

@@ -157,7 +157,7 @@ impl Worker {
             exit,
             capture: None,
             closed_capture: None,
-            kept: Kept::new(plan.max_hold),
+            kept: Kept::within(plan.max_hold),
             doubtful: FrameQueue::new(DOUBTFUL_BYTES, DOUBTFUL),
             thrown_away: None,
             captured: 0,

@@ -68,7 +68,7 @@ pub struct HandoverSourceOptions {
     pub identity: HandoverIdentity,
     /// Where the destination listens.
     pub to: HandoverAddress,
-    /// Bytes of frames that may wait.
+    /// Bytes of memory for frames that wait.
     pub max_hold_bytes: u32,
     /// SO_MARK of what is given back to the guest.
     pub mark: u32,
@@ -109,7 +109,7 @@ pub struct HandoverDestinationOptions {
     pub from: HandoverAddress,
     /// One handover each.
     pub netdevs: Vec<HandoverNetdevOptions>,
-    /// Bytes of frames that may wait, for each netdev.
+    /// Bytes of memory for frames that wait, for each netdev.
     pub max_hold_bytes: u32,
     /// SO_MARK of what is injected.
     pub mark: u32,
