@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tapferry_sys::{Errno, clock};
 
 use crate::wire::{Decoder, Message, Refusal, RefusalCode, WireError, encode};
@@ -14,7 +15,8 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(5);
 /// Bytes on their way out beyond which no more frames are added.
 pub(crate) const BACKLOG: usize = 1024 * 1024;
-
+/// Between two looks at the time while a connection is closed.
+const CLOSING_TICK: Duration = Duration::from_millis(50);
 /// Bytes on their way out beyond which nothing is read: with frames and answers to pings it is never reached.
 const LONGEST_BACKLOG: usize = 4 * BACKLOG;
 
@@ -33,6 +35,9 @@ pub(crate) enum Loss {
     /// It does not want us, or we do not want it.
     #[error("{0}")]
     Refused(String),
+    /// We had no room for so many frames, and ask for them again.
+    #[error("{0} frames found no room and are asked for again")]
+    PassedOver(u64),
     /// What it sends cannot be understood.
     #[error("{0}")]
     Wire(#[from] WireError),
@@ -169,6 +174,32 @@ impl Connection {
             self.taken = 0;
         }
         Ok(())
+    }
+
+    /// Sends everything, however slowly the socket takes it, and waits until the peer, which has heard it then, closes as
+    /// well: what a closed socket is sent makes the kernel throw away what is on its way. Until `patience` is over.
+    pub(crate) fn close_within(&mut self, patience: Duration) {
+        let deadline = clock::monotonic_ns() + nanos(patience);
+        let mut is_shut = false;
+        while self.flush().is_ok() && clock::monotonic_ns() < deadline {
+            if self.backlog() == 0 && !is_shut {
+                is_shut = true;
+                shutdown(&self.socket, Shutdown::Write).ok();
+            }
+            let is_over = loop {
+                match self.receive() {
+                    Ok(true) => while let Ok(Some(_)) = self.next() {},
+                    Ok(false) => break false,
+                    Err(_) => break true,
+                }
+            };
+            if is_over {
+                break;
+            }
+            let flags = if is_shut { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+            let tick = Timespec::try_from(CLOSING_TICK).ok();
+            poll(&mut [PollFd::new(&self.socket, flags)], tick.as_ref()).ok();
+        }
     }
 
     /// Reads once; false when there is nothing, or when the peer asks more than it takes answers.

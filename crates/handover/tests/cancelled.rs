@@ -8,11 +8,13 @@ mod support;
 
 use std::time::Duration;
 
+use rustix::thread::CapabilitySet;
+use support::proxy::Proxy;
 use support::{
     Meeting, PATIENCE, assert_once_in_order, destination, destination_plan, guest, link, send, source,
-    source_plan,
+    source_plan, without,
 };
-use tapferry_handover::{EventKind, Outcome};
+use tapferry_handover::{DestinationPlan, EventKind, Outcome, SourcePlan};
 use tapferry_testbed::namespace::Namespace;
 
 /// Long enough for a frame that should not come.
@@ -107,6 +109,53 @@ fn frames_that_come_while_it_is_cancelled_are_not_taken_for_those_that_had_no_ro
     let flow = here.wait_for(1550, PATIENCE).flow(0);
     assert_eq!((flow.ranges.as_slice(), flow.duplicates), ([(0, 1549)].as_slice(), 0));
     destination.ended();
+}
+
+#[test]
+fn cancelled_when_the_destination_is_full_it_hears_of_it_all_the_same() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, there) = (guest("tapA"), guest("tapB"));
+    there.set_paused(true);
+    let meeting = Meeting::new();
+    // What exceeds half of a short queue of the TAP has to wait.
+    let small = DestinationPlan { max_hold: 1 << 16, ..destination_plan("tapB") };
+    let destination = without(CapabilitySet::NET_ADMIN, || destination(&meeting, small));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.migrate(&here, 100);
+    const FRAMES: u64 = 20_000;
+    send("tapA", 100..100 + FRAMES);
+    destination.told.wait("being full", |event| event.code == Some("hold_full"));
+    here.set_paused(false);
+    source.handle.resumed();
+    destination.told.wait("the news", |event| event.message.contains("runs on at the source"));
+    destination.handle.gone();
+    let (left, arrived) = (source.ended(), destination.ended());
+    assert_eq!((left.outcome, arrived.outcome), (Outcome::Cancelled, Outcome::Cancelled), "{arrived:#?}");
+    assert!((500..1500).contains(&arrived.received), "{}", arrived.received);
+    assert_once_in_order(&here, 0..100 + FRAMES);
+}
+
+#[test]
+fn cancelled_behind_frames_that_a_slow_link_still_carries_the_destination_hears_of_it() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, there) = (guest("tapA"), guest("tapB"));
+    there.set_paused(true);
+    let meeting = Meeting::new();
+    let proxy = Proxy::new(&meeting);
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let source = source(SourcePlan { to: proxy.stream(), ..source_plan(&meeting, "tapA") });
+    source.migrate(&here, 100);
+    proxy.set_rate(2_000_000);
+    send("tapA", 100..10_100);
+    source.wait_until("sending them", |report| report.sent > 8000);
+    here.set_paused(false);
+    source.handle.resumed();
+    destination.told.wait("the news", |event| event.message.contains("runs on at the source"));
+    destination.handle.gone();
+    let (left, arrived) = (source.ended(), destination.ended());
+    assert_eq!((left.outcome, arrived.outcome), (Outcome::Cancelled, Outcome::Cancelled), "{arrived:#?}");
+    assert_eq!((left.links_lost, arrived.links_lost), (0, 0));
+    assert_once_in_order(&here, 0..10_100);
 }
 
 #[test]

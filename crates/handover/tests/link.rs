@@ -8,11 +8,13 @@ mod support;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
+use rustix::thread::CapabilitySet;
 use support::proxy::Proxy;
 use support::{
     Meeting, assert_once_in_order, destination, destination_plan, guest, identity, send, source, source_plan,
+    without,
 };
-use tapferry_handover::{EventKind, Outcome, SourcePlan};
+use tapferry_handover::{DestinationPlan, EventKind, Outcome, SourcePlan};
 use tapferry_testbed::namespace::Namespace;
 use tapferry_testbed::probe::Probe;
 use tapferry_testbed::sender::{Pace, Sender};
@@ -50,12 +52,13 @@ fn a_link_that_is_cut_again_and_again_loses_nothing_and_brings_nothing_twice() {
             let _namespace = inside.enter().unwrap();
             traffic(500, 6000, 2000);
         });
-        for round in 0..6 {
+        for (round, lost) in (0..6).zip(0..) {
             let before = destination.report().received;
             destination.wait_until("more frames", |report| report.received > before + 50);
             proxy.set_cut(true);
             source.wait_until("the loss is known", |report| report.links_lost > round);
             proxy.set_cut(false);
+            source.wait_until("finding it again", |_| source.told.count(EventKind::LinkBack) > lost);
             if round == 2 {
                 there.set_paused(false);
                 destination.handle.resumed(None);
@@ -153,6 +156,28 @@ fn another_destination_is_sent_nothing_that_the_first_may_have_injected() {
     let got = there.wait_for(before.injected + 100, support::PATIENCE).flow(0);
     assert_eq!((got.count, got.duplicates, got.out_of_order), (before.injected + 100, 0, 0));
     assert!(got.ranges.contains(399) && got.ranges.contains(500) && got.ranges.contains(599));
+}
+
+#[test]
+fn what_a_full_destination_passes_over_it_asks_for_again_when_the_vm_runs() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, there) = (guest("tapA"), guest("tapB"));
+    there.set_paused(true);
+    let meeting = Meeting::new();
+    let small = DestinationPlan { max_hold: 1 << 17, ..destination_plan("tapB") };
+    let destination = without(CapabilitySet::NET_ADMIN, || destination(&meeting, small));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.migrate(&here, 100);
+    send("tapA", 100..4100);
+    destination.told.wait("being full", |event| event.code == Some("hold_full"));
+    source.wait_until("sending all", |report| report.sent == 4000);
+    there.set_paused(false);
+    destination.handle.resumed(None);
+    let (left, arrived) = (source.ended(), destination.ended());
+    assert_eq!((left.outcome, arrived.outcome), (Outcome::Done, Outcome::Done), "{left:#?} {arrived:#?}");
+    assert_eq!((left.captured, left.sent, left.hold_full), (4000, 4000, 0), "{left:#?}");
+    assert_eq!((arrived.received, arrived.injected, arrived.links_lost), (4000, 4000, 1), "{arrived:#?}");
+    assert_once_in_order(&there, 100..4100);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::wire;
 /// Frames that the TAP's queue still takes when we fill it no further, and half of a queue that is short: the network's
 /// own need room, too, while a guest that has just begun to run reads none of them.
 const SPARE: u64 = 5_000;
-/// A frame that is not longer always finds room.
+/// Where there is room for this there is room for any.
 const LONGEST_FRAME: usize = wire::MAX_FRAME;
 /// Runs of frames between two looks at everything else.
 const RUNS_PER_TURN: usize = 256;
@@ -25,14 +25,19 @@ const SHORTEST_FRAME: usize = 60;
 const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0, 0];
 
 impl Worker {
-    /// Whether a frame more can be parked; what the source sends beyond that waits there.
-    pub(super) fn has_room(&self) -> bool {
-        self.parked.is_empty() || self.parked.bytes() + 2 * LONGEST_FRAME <= self.plan.max_hold
+    /// Whether the source is listened to. Once the VM runs, what there is no room for waits at the source. Before that it
+    /// may still say that the migration was cancelled, and is heard however many frames come first.
+    pub(super) fn listens(&self) -> bool {
+        self.resumed_at.is_none() || self.parked.is_empty() || self.parked.has_room(LONGEST_FRAME)
     }
 
     /// Keeps a frame of the source until it is its turn. One that came before is not wanted again.
     pub(super) fn park(&mut self, frame: &wire::Frame<'_>) {
         if frame.index < self.next_index {
+            return;
+        }
+        if self.passed_over > 0 {
+            self.passed_over += 1;
             return;
         }
         let captured = Captured {
@@ -42,17 +47,25 @@ impl Worker {
             bytes: frame.bytes,
             wire_len: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
         };
-        if self.parked.is_empty() {
+        let was_empty = self.parked.is_empty();
+        let is_parked = self.parked.push(&Frame::from(captured));
+        if !is_parked && !was_empty {
+            self.passed_over = 1;
+            self.warn(
+                "hold_full",
+                "--max-hold is reached before the VM runs: the source is asked again for what comes now",
+            );
+            return;
+        }
+        if was_empty {
             self.parked_first = frame.index;
         }
+        // There is no memory.
+        self.report.refused += u64::from(!is_parked);
         self.report.received += 1;
         self.next_index = frame.index.saturating_add(1);
         if let Some(slice) = self.report.timeline.at(clock::realtime_ns()) {
             slice.came += 1;
-        }
-        if !self.parked.push(&Frame::from(captured)) {
-            // There is no memory.
-            self.report.refused += 1;
         }
         self.report.parked_most = self.report.parked_most.max(count(self.parked.len()));
     }

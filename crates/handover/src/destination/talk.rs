@@ -38,6 +38,7 @@ impl Worker {
             (self.session, self.next_index) = (Some(hello.session), 0);
         }
         self.connection = Some(connection);
+        self.passed_over = 0;
         // What it was told on the connection before may have been lost with that.
         self.acked = 0;
         self.tell_resumed();
@@ -79,7 +80,7 @@ impl Worker {
         }
     }
 
-    /// Takes in what the source says, as long as there is room for its frames.
+    /// Takes in what the source says.
     pub(super) fn hear(&mut self, now: u64) -> Result<(), Loss> {
         let Some(mut connection) = self.connection.take() else { return Ok(()) };
         let heard = self.hear_from(&mut connection, now);
@@ -92,7 +93,7 @@ impl Worker {
 
     pub(super) fn hear_from(&mut self, connection: &mut Connection, now: u64) -> Result<(), Loss> {
         for _ in 0..READS_PER_TURN {
-            while self.has_room() {
+            while self.listens() {
                 let Some(message) = connection.next()? else { break };
                 match message {
                     Message::Frame(frame) => self.park(&frame),
@@ -105,7 +106,7 @@ impl Worker {
                     _ => {}
                 }
             }
-            if !self.has_room() {
+            if !self.listens() {
                 // It says more than is read: no silence.
                 connection.excuse(now);
                 return Ok(());
@@ -117,11 +118,18 @@ impl Worker {
         Ok(())
     }
 
+    /// Frames that were passed over come again, in order, on a new connection; once there is room, or will be.
+    pub(super) fn ask_again(&self) -> Result<(), Loss> {
+        let is_time = self.resumed_at.is_some() || self.parked.is_empty();
+        if self.passed_over > 0 && is_time { Err(Loss::PassedOver(self.passed_over)) } else { Ok(()) }
+    }
+
     pub(super) fn lose_source(&mut self, loss: &Loss, now: u64) {
         if let (Some(mut connection), Some(refusal)) = (self.connection.take(), loss.refusal()) {
             connection.refuse(refusal);
         }
         self.absent_since = now;
+        self.passed_over = 0;
         if !self.state.is_final() && !matches!(self.state, State::Settling { .. }) {
             self.report.links_lost += 1;
             self.tell(EventKind::LinkLost, format!("the link to the source is lost: {loss}"));
@@ -138,6 +146,10 @@ impl Worker {
 
     /// Everything that the source has was sent before this; what it could not send will not come.
     pub(super) fn note_end(&mut self, end: wire::End) {
+        if self.passed_over > 0 {
+            // It will be said again after them.
+            return;
+        }
         self.has_end = true;
         self.next_index = self.next_index.max(end.next_index);
     }

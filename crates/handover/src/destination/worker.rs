@@ -76,6 +76,8 @@ pub(super) struct Worker {
     pub(super) parked: FrameQueue,
     /// Index of the first that is parked.
     pub(super) parked_first: u64,
+    /// Frames of the present connection that found no room, and all that came after them.
+    pub(super) passed_over: u64,
     pub(super) acked_at: u64,
     pub(super) acked: u64,
     /// Whether the source has sent everything.
@@ -140,8 +142,9 @@ impl Worker {
             clock: PeerClock::default(),
             session: None,
             next_index: 0,
-            parked: FrameQueue::new(plan.max_hold, usize::MAX),
+            parked: FrameQueue::within(plan.max_hold),
             parked_first: 0,
+            passed_over: 0,
             acked_at: 0,
             acked: 0,
             has_end: false,
@@ -178,7 +181,7 @@ impl Worker {
         let tick = if self.state == State::Gated { IDLE_TICK } else { TICK };
         let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
         // One that is not read must not wake: a source that is gone would, without end.
-        if let Some(connection) = self.connection.as_ref().filter(|_| self.has_room()) {
+        if let Some(connection) = self.connection.as_ref().filter(|_| self.listens()) {
             let has_backlog = connection.backlog() > 0;
             let flags = if has_backlog { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
             descriptors.push(PollFd::new(connection, flags));
@@ -208,7 +211,7 @@ impl Worker {
     fn turn(&mut self) {
         let now = clock::monotonic_ns();
         self.tend_gate(now);
-        if let Err(loss) = self.hear(now) {
+        if let Err(loss) = self.hear(now).and_then(|()| self.ask_again()) {
             self.lose_source(&loss, now);
         }
         // After the source's copies: what has come by itself before they were here is then known.

@@ -40,7 +40,7 @@ const TICK: Duration = Duration::from_millis(5);
 const HASTY_TICK: Duration = Duration::from_millis(1);
 /// Between two looks while nothing happens.
 const IDLE_TICK: Duration = Duration::from_millis(500);
-/// How long the destination may take to confirm the end, or the next frames before it.
+/// How long the destination may take to confirm the end, or the next frames before it, or to hear that there is none.
 const CONFIRMATION: Duration = Duration::from_secs(5);
 /// How long the destination may be gone after the VM runs there.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
@@ -457,9 +457,15 @@ impl Worker {
             self.report.outcome = outcome;
             self.report.reason = Some(reason.into());
         }
-        // What was said last is worth a moment.
-        if let Some(connection) = self.link.connection() {
-            connection.flush().ok();
+        let is_cancelled = self.state == State::Cancelled;
+        match self.link.connection() {
+            // It is said behind frames, which a slow link takes its time for.
+            Some(connection) if is_cancelled => connection.close_within(CONFIRMATION),
+            // What was said last is worth a moment.
+            Some(connection) => {
+                connection.flush().ok();
+            }
+            None => {}
         }
         (self.capture, self.closed_capture) = (None, None);
         self.update_report();
