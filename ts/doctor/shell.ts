@@ -1,12 +1,8 @@
 /** Commands as they are to be typed into a shell. Pure. */
 
+import { quote, withoutOptions } from '../options/words.ts'
 import type { End } from './facts.ts'
 import type { Request } from './request.ts'
-
-/** A word as sh(1) takes it. */
-export function quote(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`
-}
 
 /** A command about an interface, run where the interface is. */
 export function at({ place }: End, ...words: readonly (string | number)[]): string {
@@ -19,13 +15,7 @@ export type Changes = Readonly<Record<string, string | undefined>>
 
 /** The command that was given, with some options set anew. */
 export function again({ argv }: Request, changes: Changes): string {
-  const words: string[] = []
-  for (let index = 0; index < argv.length; index += 1) {
-    const word = argv[index] ?? ''
-    const name = word.split('=')[0] ?? ''
-    if (!(name in changes)) words.push(word)
-    else if (!word.includes('=')) index += 1
-  }
+  const words = withoutOptions(argv, new Map(Object.keys(changes).map(name => [name, true])))
   const added = Object.entries(changes).flatMap(([name, value]) =>
     value === undefined ? [] : [`${name}=${value}`],
   )

@@ -2,9 +2,10 @@
 
 import type { WhenStopped } from '../../binding.ts'
 import type { TapferryError } from '../../errors.ts'
+import { quote } from '../../options/words.ts'
 import type { Facts, MonitorFacts } from '../facts.ts'
 import { type Details, error, type Finding, info, ok } from '../finding.ts'
-import { again, quote } from '../shell.ts'
+import { again } from '../shell.ts'
 import { plainAddress, titleOf, vmsOf } from '../vms.ts'
 
 export function checkMonitor(facts: Facts): Finding[] {

@@ -2,10 +2,11 @@
 
 import { ExitStatus } from '../../errors.ts'
 import type { ProcessState } from '../../host/processes.ts'
+import { quote } from '../../options/words.ts'
 import { formatStreamAddress, formatStreamEnd } from '../../stream/address.ts'
 import type { Facts, OwnProcess, SocketFile, StreamEnd } from '../facts.ts'
 import { error, type Finding, info, ok, warning } from '../finding.ts'
-import { again, quote } from '../shell.ts'
+import { again } from '../shell.ts'
 import { seesOthers } from './privileges.ts'
 
 export function checkStreams(facts: Facts): Finding[] {

@@ -1,8 +1,8 @@
 /** What a handover would meet: facts -> findings, the gravest of each kind first. Pure. */
 
 import { type Details, error, type Finding, info, ok, warning } from '../../doctor/finding.ts'
-import { quote } from '../../doctor/shell.ts'
 import { ExitStatus } from '../../errors.ts'
+import { quote } from '../../options/words.ts'
 import { formatBytes, formatDuration } from '../../output/format.ts'
 import { formatStreamAddress, isLoopback } from '../../stream/address.ts'
 import { RAISED_QUEUE_LENGTH } from '../leftovers.ts'
