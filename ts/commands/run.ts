@@ -3,8 +3,8 @@ import { ExitStatus } from '../errors.ts'
 import { declareOptions, optionValues } from '../options/declare.ts'
 import { planLines, planRecord } from '../output/plan.ts'
 import { Printer } from '../output/printer.ts'
+import { planAll } from '../qemu/plan.ts'
 import { runOptions } from '../run/options.ts'
-import { planRun } from '../run/plan.ts'
 
 /** `tapferry run` */
 export class RunCommand extends Command {
@@ -17,19 +17,20 @@ export class RunCommand extends Command {
 
   async execute(): Promise<ExitStatus> {
     const options = optionValues(this, runOptions)
-    const plan = planRun(options)
+    const { plans, notes } = planAll(options, process.argv.slice(3))
     const printer = new Printer({
       json: options.json ?? false,
       level: options.quiet ? 'quiet' : options.verbose ? 'verbose' : 'normal',
       color: options.color ?? 'auto',
     })
     if (options.dryRun) {
-      if (printer.json) printer.record('plan', planRecord(plan))
-      else printer.data(planLines(plan, printer.stdoutColors))
+      if (printer.json) for (const plan of plans) printer.record('plan', planRecord(plan))
+      else printer.data(plans.map(plan => planLines(plan, printer.stdoutColors)).join('\n'))
+      printer.notes(notes)
       return ExitStatus.Done
     }
-    const { runRedirector } = await import('../run/session.ts')
-    await runRedirector(plan, printer)
+    const { runPlans } = await import('../run/session.ts')
+    await runPlans(plans, notes, printer)
     return ExitStatus.Done
   }
 }

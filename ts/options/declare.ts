@@ -1,7 +1,7 @@
 /** Option tables as clipanion wants them. */
 
 import { Option as ClipanionOption, type Command } from 'clipanion'
-import { longName, type Option, type OptionTable, type OptionValues } from './option.ts'
+import { allNames, longName, type Option, type OptionTable, type OptionValues, takesValue } from './option.ts'
 import { usageError } from './values.ts'
 
 /** Sets clipanion's declaration of every option of the table on a command under construction. */
@@ -17,12 +17,11 @@ export function optionValues<Table extends OptionTable>(command: Command, table:
 }
 
 function declare<T>(spec: Option<T>): T | undefined {
-  const names = spec.flags.split(',')
-  const takesValue = spec.value !== undefined && spec.bare === undefined
+  const names = allNames(spec)
   return ClipanionOption.makeCommandOption<T | undefined>({
     definition(builder) {
       // A binding (`--flag=value`) is refused for arity 0, unless the value is optional.
-      builder.addOption({ names, arity: takesValue ? 1 : 0, allowBinding: spec.value !== undefined })
+      builder.addOption({ names, arity: takesValue(spec) ? 1 : 0, allowBinding: spec.value !== undefined })
     },
     transformer(_builder, _key, state) {
       const given = state.options.filter(({ name }) => names.includes(name))

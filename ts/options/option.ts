@@ -10,6 +10,8 @@ import type { ValueParser } from './values.ts'
 export interface Option<T> {
   /** `--queue`, or `-q,--quiet`: the long name comes last. */
   flags: string
+  /** One more name, which only its own help tells. */
+  alias?: string
   /** How the value looks in the help: `NAME`, `on|off`; absent for a switch. */
   value?: string
   /** The value may be left out (`--flag` alone); it then counts as this text. */
@@ -50,4 +52,14 @@ export function flag(spec: Omit<Option<true>, 'parse' | 'value' | 'bare'>): Opti
 
 export function longName(spec: Option<unknown>): string {
   return spec.flags.slice(spec.flags.lastIndexOf(',') + 1)
+}
+
+/** Every name that it answers to. */
+export function allNames(spec: Option<unknown>): string[] {
+  return [...spec.flags.split(','), ...(spec.alias === undefined ? [] : [spec.alias])]
+}
+
+/** Whether it must have a value, so that the next word may be it. */
+export function takesValue(spec: Option<unknown>): boolean {
+  return spec.value !== undefined && spec.bare === undefined
 }

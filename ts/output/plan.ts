@@ -16,8 +16,9 @@ const GATE_IN_WORDS: Record<RunPlan['whenStopped'], string> = {
 type Row = [name: string, value: string]
 
 export function planLines(plan: RunPlan, colors: ChalkInstance): string {
-  const { input, output } = plan
+  const { input, output, object } = plan
   const rows: Row[] = [
+    ...(object === undefined ? [] : [['object', object.id] satisfies Row]),
     ...endRows('in', input),
     ...endRows('out', output),
     ...netnsRows(plan),
@@ -38,6 +39,7 @@ export function planLines(plan: RunPlan, colors: ChalkInstance): string {
       'statistics',
       plan.statsIntervalMs === 0 ? 'at the end' : `every ${formatDuration(plan.statsIntervalMs)}`,
     ],
+    ...(object === undefined ? [] : [['command', object.command] satisfies Row]),
   ]
   const width = Math.max(...rows.map(([name]) => name.length))
   return rows.map(([name, value]) => `${colors.bold(name.padEnd(width))}  ${value}\n`).join('')
@@ -77,9 +79,11 @@ function endInWords(plan: RunPlan): string {
 }
 
 export function planRecord(plan: RunPlan): RecordFields {
-  const { input, output, hold } = plan
+  const { input, output, hold, object } = plan
   const captures = input.kind === 'netdev'
   return {
+    object: object?.id,
+    command: object?.command,
     ...endFields('in', input),
     ...endFields('out', output),
     queue: captures ? plan.queue : undefined,

@@ -75,6 +75,14 @@ export class Printer {
     if (this.#level !== 'quiet') this.#line(text)
   }
 
+  /** What somebody may want to know of what was asked for. */
+  notes(texts: readonly string[]): void {
+    for (const text of texts) {
+      this.notice(`note: ${text}`)
+      this.record('event', { event: 'note', message: text })
+    }
+  }
+
   /** A heading and its lines, already indented. */
   block(heading: string, lines: readonly string[]): void {
     if (this.#level === 'quiet') return

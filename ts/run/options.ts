@@ -14,6 +14,7 @@ import {
 } from '../options/shared.ts'
 import { choice, duration, integer, milliseconds, netfilterStatus, onOff } from '../options/values.ts'
 import { bufferOptions } from './buffer-options.ts'
+import { qemuOptions } from './qemu-options.ts'
 import { streamOptions } from './stream-options.ts'
 
 export const DEFAULT_PRE_ROLL_MS = 50
@@ -149,6 +150,7 @@ export const jobOptions = {
 
 export const runOptions = {
   ...jobOptions,
+  ...qemuOptions,
   dryRun: flag({
     flags: '--dry-run',
     group: END,

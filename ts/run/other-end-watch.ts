@@ -36,17 +36,37 @@ interface Questions {
   readonly cure: DeafnessCure | undefined
 }
 
+interface Around {
+  readonly monitor: Monitor | undefined
+  readonly printer: Printer
+  /** Shared by all that ask one monitor. */
+  readonly turns: Turns
+}
+
+/** One after the other, where several would be in each other's way: filters that are made anew keep their order. */
+export class Turns {
+  #last: Promise<unknown> = Promise.resolve()
+
+  take<T>(task: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(task)
+    this.#last = turn.catch(() => {})
+    return turn
+  }
+}
+
 /** One for each end of a plan that is a stream. */
 export function watchOtherEnds(
   plan: RunPlan,
   monitor: Monitor | undefined,
   printer: Printer,
+  turns: Turns,
 ): OtherEndWatch[] {
   const { input, output } = plan
+  const around = { monitor, printer, turns }
   return [
-    ...(input.kind === 'stream' ? [new OtherEndWatch('indev', input, undefined, monitor, printer)] : []),
+    ...(input.kind === 'stream' ? [new OtherEndWatch('indev', input, undefined, around)] : []),
     ...(output.kind === 'stream'
-      ? [new OtherEndWatch('outdev', output, writtenHeaderLength(input, output), monitor, printer)]
+      ? [new OtherEndWatch('outdev', output, writtenHeaderLength(input, output), around)]
       : []),
   ]
 }
@@ -55,6 +75,7 @@ export class OtherEndWatch {
   readonly #role: StreamRole
   readonly #own: OwnHeaders
   readonly #printer: Printer
+  readonly #turns: Turns
   readonly #questions: Questions | undefined
   readonly #closing = new AbortController()
   /** Aborted by the next one: the looks that are under way. */
@@ -72,12 +93,12 @@ export class OtherEndWatch {
     role: StreamRole,
     { address, server, vnetHdrSupport }: StreamPlan,
     length: number | undefined,
-    monitor: Monitor | undefined,
-    printer: Printer,
+    { monitor, printer, turns }: Around,
   ) {
     this.#role = role
     this.#own = { role, stream: formatStreamAddress(address), vnetHdrSupport, length }
     this.#printer = printer
+    this.#turns = turns
     if (monitor === undefined) return
     const otherEnd = new OtherEnd(monitor, { role, address, server })
     const cure = role === 'outdev' ? new DeafnessCure(monitor, otherEnd) : undefined
@@ -116,7 +137,7 @@ export class OtherEndWatch {
       let isFound = false
       for (const pause of LOOKS_MS) {
         await sleep(pause, undefined, { signal })
-        const { filters, revivals } = await this.#look(questions)
+        const { filters, revivals } = await this.#turns.take(() => this.#look(questions))
         isFound ||= filters > 0
         if (revivals.some(({ failure }) => failure !== undefined)) return
       }

@@ -11,7 +11,15 @@ import { DEFAULT_MARK, DEFAULT_PRE_ROLL_MS, type JobOptions, type RunOptions } f
 /** Bounds the memory of the pre-roll, whatever the frame rate. */
 const PRE_ROLL_BYTES = 16 * 1024 * 1024
 
+/** Where a plan was made of an object of QEMU's. */
+export interface PlannedObject {
+  id: string
+  /** The same in tapferry's own options, for a shell. */
+  command: string
+}
+
 export interface RunPlan {
+  object: PlannedObject | undefined
   input: PlannedEnd
   output: PlannedEnd
   /** Of in_netdev; means nothing to a stream. */
@@ -77,6 +85,7 @@ export function planRun(options: RunOptions): RunPlan {
     throw usageError('--quiet and --verbose contradict each other', 'leave one of them out')
   }
   return {
+    object: undefined,
     input,
     output,
     queue: options.queue ?? 'tx',

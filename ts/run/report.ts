@@ -1,10 +1,10 @@
-/** What a run tells: to people on stderr, to programs on stdout. It changes nothing. */
+/** What a run tells of a redirector: to people on stderr, to programs on stdout. It changes nothing. */
 
 import type { RedirectorEvent, Statistics } from '../binding.ts'
 import type { TapferryError } from '../errors.ts'
 import type { Monitor, MonitorEvent } from '../monitor/index.ts'
 import { formatDuration, holdInWords, nowNs, QUEUE_IN_WORDS } from '../output/format.ts'
-import type { Printer } from '../output/printer.ts'
+import type { Printer, RecordFields } from '../output/printer.ts'
 import {
   endFields,
   lostAtOutput,
@@ -24,12 +24,15 @@ export type End = 'stopped' | 'duration' | 'count' | 'input_closed' | 'failed'
 
 export class Report {
   readonly #plan: RunPlan
+  readonly #label: string
   readonly #printer: Printer
   #names: Names = { input: '', output: '' }
   #startedNs = nowNs()
 
-  constructor(plan: RunPlan, printer: Printer) {
+  /** `label`: before its lines, where there are others beside it. */
+  constructor(plan: RunPlan, label: string, printer: Printer) {
     this.#plan = plan
+    this.#label = label
     this.#printer = printer
   }
 
@@ -38,30 +41,35 @@ export class Report {
     this.#names = names
   }
 
+  /** What the line `ready` says of it. */
+  readyInWords(statistics: Statistics, monitor: Monitor | undefined): string {
+    const { input, output, queue, hold } = this.#plan
+    const names = [atReady(this.#names.input, input), atReady(this.#names.output, output)]
+    const parts = [
+      this.#label + this.#printer.stderrColors.bold(names.join(' -> ')),
+      input.kind === 'netdev' ? QUEUE_IN_WORDS[queue] : 'every frame that comes in',
+      ...(hold === undefined ? [] : [holdInWords(hold)]),
+      this.#gateInWords(statistics, monitor),
+    ]
+    return parts.join(', ')
+  }
+
+  /** After that line. */
   ready({ timeNs }: RedirectorEvent, statistics: Statistics, monitor: Monitor | undefined): void {
     const { input, output, queue, latency, mark } = this.#plan
     const captures = input.kind === 'netdev'
-    const names = [atReady(this.#names.input, input), atReady(this.#names.output, output)]
     const printer = this.#printer
     this.#startedNs = timeNs
-    const parts = [
-      printer.stderrColors.bold(names.join(' -> ')),
-      captures ? QUEUE_IN_WORDS[queue] : 'every frame that comes in',
-      ...(this.#plan.hold === undefined ? [] : [holdInWords(this.#plan.hold)]),
-      this.#gateInWords(statistics, monitor),
+    const details = [
+      ...(captures ? [`queue ${queue}`, `latency ${latency}`] : []),
+      `engine ${statistics.engine}`,
+      ...(captures || output.kind === 'netdev' ? [`mark 0x${mark.toString(16)}`] : []),
+      ...(captures ? [] : [`indev ${headersInWords(input.vnetHdrSupport, input.vnetHdrLength)}`]),
+      ...(output.kind === 'netdev'
+        ? []
+        : [`outdev ${headersInWords(output.vnetHdrSupport, writtenHeaderLength(input, output))}`]),
     ]
-    printer.always(`${printer.stderrColors.green('ready')}: ${parts.join(', ')}`)
-    printer.detail(
-      [
-        ...(captures ? [`queue ${queue}`, `latency ${latency}`] : []),
-        `engine ${statistics.engine}`,
-        ...(captures || output.kind === 'netdev' ? [`mark 0x${mark.toString(16)}`] : []),
-        ...(captures ? [] : [`indev ${headersInWords(input.vnetHdrSupport, input.vnetHdrLength)}`]),
-        ...(output.kind === 'netdev'
-          ? []
-          : [`outdev ${headersInWords(output.vnetHdrSupport, writtenHeaderLength(input, output))}`]),
-      ].join(', '),
-    )
+    printer.detail(this.#label + details.join(', '))
     const { gate, status, running } = statisticsRecord(statistics)
     const vmStatus = monitor?.status
     printer.record(
@@ -73,6 +81,7 @@ export class Report {
         status,
         running,
         vm_status: vmStatus,
+        ...this.#object,
       },
       timeNs,
     )
@@ -80,9 +89,9 @@ export class Report {
 
   statistics(statistics: Statistics, form: 'line' | 'table'): void {
     const printer = this.#printer
-    printer.record('statistics', statisticsRecord(statistics))
+    printer.record('statistics', { ...this.#object, ...statisticsRecord(statistics) })
     if (printer.json) return
-    if (form === 'line') printer.event(statisticsLine(statistics), nowNs())
+    if (form === 'line') printer.event(this.#label + statisticsLine(statistics), nowNs())
     else printer.block(`statistics: ${this.#title()}`, statisticsTable(statistics, printer.stderrColors))
   }
 
@@ -90,51 +99,26 @@ export class Report {
   summary(statistics: Statistics, end: End, failure?: TapferryError): void {
     const printer = this.#printer
     const elapsed = Math.round(this.#elapsedMs())
-    printer.record('summary', { end, elapsed_ms: elapsed, ...statisticsRecord(statistics) })
+    printer.record('summary', { ...this.#object, end, elapsed_ms: elapsed, ...statisticsRecord(statistics) })
     if (!printer.json) {
       const table = statisticsTable(whatToSum(statistics, end, failure), printer.stderrColors)
       printer.block(`summary: ${this.#title()}`, table)
     }
     const nothing = nothingForwarded(statistics, this.#plan)
-    if (nothing !== undefined) printer.warning(nothing)
+    if (nothing !== undefined) printer.warning(this.#label + nothing)
     const lost = lostAtOutput(statistics)
-    if (lost !== undefined) printer.warning(lost)
+    if (lost !== undefined) printer.warning(this.#label + lost)
   }
 
   /** All but `ready`. */
   redirectorEvent({ type, message, timeNs, code, netdev, stream }: RedirectorEvent): void {
     const printer = this.#printer
-    printer.record('event', { event: type, message, code, netdev, stream }, timeNs)
+    printer.record('event', { ...this.#object, event: type, message, code, netdev, stream }, timeNs)
+    const line = this.#label + message
     // The failure itself is told by whoever ends the run.
     if (type === 'failed') return
-    if (type === 'warning' || isOutage(type) || code !== undefined) printer.warning(message, timeNs)
-    else printer.event(message, timeNs)
-  }
-
-  monitorEvent(event: MonitorEvent, monitor: Monitor | undefined): void {
-    const printer = this.#printer
-    switch (event.type) {
-      case 'run_state': {
-        const { running, status, cause } = event
-        const timeNs = event.atNs ?? nowNs()
-        printer.event(vmState(running, status), timeNs)
-        printer.record('event', { event: 'run_state', running, status, cause }, timeNs)
-        return
-      }
-      case 'vm_event': {
-        const status = statusIn(event.data)
-        printer.detail(`VM event ${event.name}${status === undefined ? '' : ` (${status})`}`, event.timeNs)
-        printer.record('event', { event: 'vm_event', name: event.name, status }, event.timeNs)
-        return
-      }
-      case 'lost':
-        printer.warning(`monitor lost: ${event.reason}; the gate stays as it is, trying again`, nowNs())
-        printer.record('event', { event: 'monitor_lost', message: event.reason })
-        return
-      case 'regained':
-        printer.event(`monitor regained: VM ${monitor?.status}`, nowNs())
-        printer.record('event', { event: 'monitor_regained', status: monitor?.status })
-    }
+    if (type === 'warning' || isOutage(type) || code !== undefined) printer.warning(line, timeNs)
+    else printer.event(line, timeNs)
   }
 
   #gateInWords({ gate, status }: Statistics, monitor: Monitor | undefined): string {
@@ -143,13 +127,48 @@ export class Report {
     return `gate ${(gate === 'open' ? green : yellow)(gate)} (${why})`
   }
 
+  /** Where the plan is an object of QEMU's, for programs. */
+  get #object(): RecordFields {
+    return { object: this.#plan.object?.id }
+  }
+
   #title(): string {
     const elapsed = formatDuration(this.#elapsedMs())
-    return `${this.#names.input} -> ${this.#names.output}, ${elapsed}`
+    return `${this.#label}${this.#names.input} -> ${this.#names.output}, ${elapsed}`
   }
 
   #elapsedMs(): number {
     return Number(nowNs() - this.#startedNs) / 1e6
+  }
+}
+
+/** What a run tells of its VM. */
+export function reportMonitorEvent(
+  event: MonitorEvent,
+  monitor: Monitor | undefined,
+  printer: Printer,
+): void {
+  switch (event.type) {
+    case 'run_state': {
+      const { running, status, cause } = event
+      const timeNs = event.atNs ?? nowNs()
+      printer.event(vmState(running, status), timeNs)
+      printer.record('event', { event: 'run_state', running, status, cause }, timeNs)
+      return
+    }
+    case 'vm_event': {
+      const status = statusIn(event.data)
+      printer.detail(`VM event ${event.name}${status === undefined ? '' : ` (${status})`}`, event.timeNs)
+      printer.record('event', { event: 'vm_event', name: event.name, status }, event.timeNs)
+      return
+    }
+    case 'lost':
+      printer.warning(`monitor lost: ${event.reason}; the gate stays as it is, trying again`, nowNs())
+      printer.record('event', { event: 'monitor_lost', message: event.reason })
+      return
+    case 'regained':
+      printer.event(`monitor regained: VM ${monitor?.status}`, nowNs())
+      printer.record('event', { event: 'monitor_regained', status: monitor?.status })
   }
 }
 

@@ -1,74 +1,83 @@
 /**
- * One run of a redirector, from the plan to the summary.
+ * A run of one redirector or several, from their plans to the summaries.
  *
- *     monitor connected -> netdevs resolved -> redirector started -> ready ... an end -> stopped, summary
+ *     monitor connected -> redirectors opened -> ready ... an end -> stopped, summaries
  *
- *     open.ts             the plan's ends, as the addon wants them
- *     report.ts           what is told, and in which words
- *     other-end-watch.ts  whether the VM behind a stream understands us
+ *     redirection.ts      one of the redirectors
+ *     report.ts           what is told of it, and in which words
  *
  * Invariants: 'ready' is printed once, after query-status has answered and all endpoints are open, and no
- * line before it holds that word. Of the redirector's events only waiting and failures are told before it. A lost monitor changes nothing but is reported. Every end passes through
- * `#finish`, so whatever was opened is closed, and whatever was counted is told.
+ * line before it holds that word. Of the redirectors' events only waiting and failures are told before it. A lost monitor
+ * changes nothing but is reported. Every end passes through `#finish`, so whatever was opened is closed, and whatever was
+ * counted is told.
  */
 
-import type { Redirector, RedirectorEvent, RedirectorOptions, Statistics } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { Monitor, type MonitorEvent } from '../monitor/index.ts'
 import { loadBinding } from '../native.ts'
 import type { Printer } from '../output/printer.ts'
 import { catchStopSignals, onStatisticsRequest, stopRequested } from '../signals.ts'
-import { checkDescriptors, openEnds, withIdHint } from './open.ts'
-import { type OtherEndWatch, watchOtherEnds } from './other-end-watch.ts'
+import { checkDescriptors } from './open.ts'
+import { Turns } from './other-end-watch.ts'
 import type { RunPlan } from './plan.ts'
-import { type End, Report } from './report.ts'
+import { Redirection } from './redirection.ts'
+import { type End, reportMonitorEvent } from './report.ts'
 
 /** Node ends when nothing is pending, and the redirector's thread does not count; any long interval does. */
 const KEEP_ALIVE_MS = 3_600_000
 
-/** Runs the plan until it ends; a requested stop is a good end. Rejects with a TapferryError. */
-export async function runRedirector(plan: RunPlan, printer: Printer): Promise<void> {
+/**
+ * Runs the plans of one command line, which share their monitor and their end, until all have ended; a requested stop is a
+ * good end. `notes`: of the command line, for people. Rejects with a TapferryError.
+ */
+export async function runPlans(
+  plans: readonly RunPlan[],
+  notes: readonly string[],
+  printer: Printer,
+): Promise<void> {
   catchStopSignals()
   const keepAlive = setInterval(() => {}, KEEP_ALIVE_MS)
   try {
-    await new Run(plan, printer).run()
+    await new Run(plans, notes, printer).run()
   } finally {
     clearInterval(keepAlive)
   }
 }
 
 class Run {
-  readonly #plan: RunPlan
+  readonly #plans: readonly RunPlan[]
+  readonly #notes: readonly string[]
   readonly #printer: Printer
-  readonly #report: Report
+  readonly #redirections: readonly Redirection[]
   readonly #timers: NodeJS.Timeout[] = []
   readonly #ended: Promise<End>
   #end!: (end: End) => void
   #fail!: (error: TapferryError) => void
   #monitor: Monitor | undefined
-  #redirector: Redirector | undefined
-  #watches: readonly OtherEndWatch[] = []
-  /** The last change of the VM's run state since the monitor was connected. */
-  #runState: { running: boolean; atNs?: bigint } | undefined
-  #readyEvent: RedirectorEvent | undefined
   /** Under way, or done. */
   #announcing: Promise<void> | undefined
-  /** What the redirector has told before `ready` was printed; undefined from then on. */
-  #early: RedirectorEvent[] | undefined = []
-  /** Statistics were asked for before there was a redirector to ask. */
-  #statisticsWanted = false
   #finishing = false
 
-  constructor(plan: RunPlan, printer: Printer) {
-    this.#plan = plan
+  constructor(plans: readonly RunPlan[], notes: readonly string[], printer: Printer) {
+    this.#plans = plans
+    this.#notes = notes
     this.#printer = printer
-    this.#report = new Report(plan, printer)
     this.#ended = new Promise((resolve, reject) => {
       this.#end = resolve
       this.#fail = reject
     })
     // An end may come while something else is awaited.
     this.#ended.catch(() => {})
+    const turns = new Turns()
+    const listener = {
+      onOpen: () => this.#announce(),
+      onEnd: (end: End) => this.#endWithTheLast(end),
+      onFailure: (failure: TapferryError) => this.#fail(failure),
+    }
+    this.#redirections = plans.map(plan => {
+      const label = plans.length > 1 && plan.object !== undefined ? `${plan.object.id}: ` : ''
+      return new Redirection(plan, label, printer, turns, listener)
+    })
     onStatisticsRequest(() => void this.#printStatistics('table'))
     stopRequested.addEventListener('abort', () => this.#end('stopped'))
     if (stopRequested.aborted) this.#end('stopped')
@@ -88,41 +97,24 @@ class Run {
   }
 
   async #start(): Promise<void> {
-    const plan = this.#plan
     // Before anything is opened: a missing addon is the same failure with and without a VM.
-    const binding = loadBinding()
-    checkDescriptors(plan)
-    if (plan.monitor !== undefined) await this.#connectMonitor(plan.monitor)
-    this.#watches = watchOtherEnds(plan, this.#monitor, this.#printer)
+    loadBinding()
+    for (const plan of this.#plans) checkDescriptors(plan)
+    await this.#connectMonitor()
     const around = { monitor: this.#monitor, printer: this.#printer, signal: stopRequested }
-    const { options: ends, names } = await openEnds(plan, around)
-    this.#report.names = names
-
-    const running = this.#monitor?.running ?? true
-    const starting = binding.Redirector.start({ ...ends, ...optionsOf(plan), running }, event =>
-      this.#onRedirectorEvent(event),
-    )
-    const redirector = await starting.catch(error => {
-      throw this.#monitor === undefined ? withIdHint(error) : error
-    })
-    if (this.#finishing) {
-      await redirector.stop()
-      return
-    }
-    this.#redirector = redirector
-    // What the VM did while the redirector was starting, with its time: the frames since then count.
-    const missed = this.#runState
-    if (missed !== undefined && missed.running !== running)
-      redirector.setRunState(missed.running, missed.atNs)
-    if (this.#statisticsWanted) void this.#printStatistics('table')
-    this.#announce()
+    const start = (some: readonly Redirection[]): Promise<unknown> =>
+      Promise.all(some.map(redirection => redirection.start(around)))
+    await start(this.#redirections.filter(({ listens }) => listens))
+    await start(this.#redirections.filter(({ listens }) => !listens))
     await this.#announcing
   }
 
-  async #connectMonitor(address: string): Promise<void> {
+  async #connectMonitor(): Promise<void> {
+    const [plan] = this.#plans
+    if (plan?.monitor === undefined) return
     const monitor = await Monitor.connect({
-      address,
-      wait: this.#plan.wait,
+      address: plan.monitor,
+      wait: this.#plans.every(({ wait }) => wait),
       signal: stopRequested,
       onWaiting: reason => this.#printer.notice(`waiting for the monitor: ${reason.message}`),
     })
@@ -132,76 +124,46 @@ class Run {
   }
 
   #onMonitorEvent(event: MonitorEvent): void {
-    if (event.type === 'run_state') {
-      this.#runState = event
-      this.#redirector?.setRunState(event.running, event.atNs)
-    }
-    this.#report.monitorEvent(event, this.#monitor)
-    if (event.type === 'regained') for (const watch of this.#watches) watch.check()
+    if (event.type === 'run_state') for (const each of this.#redirections) each.setRunState(event)
+    reportMonitorEvent(event, this.#monitor, this.#printer)
+    if (event.type === 'regained') for (const each of this.#redirections) each.monitorRegained()
   }
 
-  #onRedirectorEvent(event: RedirectorEvent): void {
-    const { type, message, code } = event
-    if (type === 'ready') {
-      this.#readyEvent = event
-      this.#announce()
-      return
-    }
-    if (this.#early === undefined || type === 'waiting' || type === 'failed') this.#tell(event)
-    else this.#early.push(event)
-    if (type === 'failed') this.#fail(new TapferryError(code ?? 'SYSTEM', message))
-    if (type === 'count_reached') this.#end('count')
-    if (type === 'input_closed') this.#end('input_closed')
-  }
-
-  #tell(event: RedirectorEvent): void {
-    this.#report.redirectorEvent(event)
-    for (const watch of this.#watches) watch.onRedirectorEvent(event.type)
-  }
-
-  #tellEarlyEvents(): void {
-    const early = this.#early ?? []
-    this.#early = undefined
-    for (const event of early) this.#tell(event)
-  }
-
-  /** As soon as there is both the event and the redirector to ask. */
+  /** As soon as all are open. */
   #announce(): void {
-    if (this.#readyEvent === undefined || this.#redirector === undefined) return
-    this.#announcing ??= this.#announceReady(this.#readyEvent)
+    if (this.#redirections.every(({ isOpen }) => isOpen)) this.#announcing ??= this.#announceReady()
   }
 
-  async #announceReady(event: RedirectorEvent): Promise<void> {
-    const statistics = await this.#statistics()
-    if (statistics === undefined) return
-    this.#report.ready(event, statistics, this.#monitor)
-    this.#tellEarlyEvents()
-    for (const watch of this.#watches) watch.check()
+  async #announceReady(): Promise<void> {
+    const printer = this.#printer
+    const openings = await Promise.all(
+      this.#redirections.map(async each => ({ each, opening: await each.opening() })),
+    )
+    const open = openings.flatMap(({ each, opening }) => (opening === undefined ? [] : [{ each, opening }]))
+    if (open.length < openings.length) return
+    const words = open.map(({ each, opening }) => each.readyInWords(opening))
+    printer.always(`${printer.stderrColors.green('ready')}: ${words.join('; ')}`)
+    for (const { each, opening } of open) each.announce(opening)
+    printer.notes(this.#notes)
     if (!this.#finishing) this.#startTimers()
   }
 
   #startTimers(): void {
-    const { durationMs, statsIntervalMs } = this.#plan
+    const [plan] = this.#plans
+    const { durationMs, statsIntervalMs = 0 } = plan ?? {}
     if (durationMs !== undefined) this.#timers.push(setTimeout(() => this.#end('duration'), durationMs))
     if (statsIntervalMs > 0) {
       this.#timers.push(setInterval(() => void this.#printStatistics('line'), statsIntervalMs))
     }
   }
 
-  /** The present statistics; undefined when the run is ending. */
-  async #statistics(): Promise<Statistics | undefined> {
-    try {
-      return await this.#redirector?.statistics()
-    } catch (error) {
-      this.#fail(TapferryError.from(error))
-      return undefined
-    }
+  /** One that has ended waits for the others, which still have something to do. */
+  #endWithTheLast(end: End): void {
+    if (this.#redirections.every(({ ownEnd }) => ownEnd !== undefined)) this.#end(end)
   }
 
   async #printStatistics(form: 'line' | 'table'): Promise<void> {
-    this.#statisticsWanted = this.#redirector === undefined
-    const statistics = await this.#statistics()
-    if (statistics !== undefined) this.#report.statistics(statistics, form)
+    await Promise.all(this.#redirections.map(each => each.printStatistics(form)))
   }
 
   async #finish(end: End, failure: unknown): Promise<void> {
@@ -209,26 +171,9 @@ class Run {
     // An end that comes at once is told after the beginning.
     await this.#announcing
     for (const timer of this.#timers) clearTimeout(timer)
-    await Promise.all(this.#watches.map(watch => watch.close()))
-    const redirector = this.#redirector
-    const [statistics] = await Promise.all([redirector?.stop(), this.#monitor?.close()])
-    this.#redirector = undefined
-    this.#tellEarlyEvents()
-    if (statistics !== undefined) {
-      this.#report.summary(statistics, end, failure === undefined ? undefined : TapferryError.from(failure))
-    }
-  }
-}
-
-/** What the plan says besides its ends. */
-function optionsOf(plan: RunPlan): Omit<RedirectorOptions, 'running'> {
-  const { queue, latency, status, whenStopped, preRollMs, preRollBytes, mark, wait, hold } = plan
-  const { completeOffloads, bufferBytes, bufferFrames, dropOldest } = plan
-  return {
-    ...{ queue, latency, status, whenStopped, preRollMs, preRollBytes, mark, wait },
-    ...{ completeOffloads, bufferBytes, bufferFrames, dropOldest },
-    ...(typeof hold === 'number' ? { holdMs: hold } : {}),
-    holdUntilRunning: hold === 'until-running',
-    ...(plan.count === undefined ? {} : { count: plan.count }),
+    await Promise.all(this.#redirections.map(each => each.stop()))
+    await this.#monitor?.close()
+    const reason = failure === undefined ? undefined : TapferryError.from(failure)
+    for (const each of this.#redirections) each.summary(end, reason)
   }
 }

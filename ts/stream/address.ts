@@ -13,6 +13,7 @@ import { isIPv4 } from 'node:net'
 import { resolve } from 'node:path'
 import { TapferryError } from '../errors.ts'
 import { closest } from '../options/closest.ts'
+import { doubleCommas, splitAtCommas } from '../qemu/keyval.ts'
 
 export type SocketAddress =
   | { readonly kind: 'unix'; readonly path: string }
@@ -121,7 +122,7 @@ export function formatStreamAddress(address: StreamAddress): string {
 /** An end in full, as `--indev` and `--outdev` take it. */
 export function formatStreamEnd({ address, server, vnetHdrSupport, vnetHdrLength }: StreamEnd): string {
   return [
-    formatStreamAddress(address).replaceAll(',', ',,'),
+    doubleCommas(formatStreamAddress(address)),
     ...(server ? ['server'] : []),
     ...(vnetHdrSupport === undefined ? [] : [`vnet-hdr-support=${vnetHdrSupport ? 'on' : 'off'}`]),
     ...(vnetHdrLength === undefined ? [] : [`vnet-hdr-len=${vnetHdrLength}`]),
@@ -219,12 +220,4 @@ function unknownOption(name: string, invalid: Invalid): TapferryError {
       ? `options are ${Object.keys(OPTIONS).join(', ')}; a comma of the path is written twice`
       : `did you mean ${similar}?`,
   )
-}
-
-/** Two commas are one of the text, and a single one ends it. */
-function splitAtCommas(text: string): string[] {
-  return text
-    .replaceAll(',,', '\0')
-    .split(',')
-    .map(part => part.replaceAll('\0', ','))
 }

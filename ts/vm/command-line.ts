@@ -5,6 +5,7 @@
  * writes that). What was plugged in or out since is not in here.
  */
 
+import { parseProperties } from '../qemu/keyval.ts'
 import type { NetClient } from './info-network.ts'
 
 /** A `-netdev`, or the netdev of a `-nic`. */
@@ -105,28 +106,10 @@ function optionsOf(args: readonly string[]): [name: string, value: string][] {
   })
 }
 
-/** `first,key=value,...` or JSON; `first` is the key of a leading value without one. */
+/** `first`: the key of a leading value without one. Nothing of what QEMU itself could not have read. */
 function properties(text: string, first: string): Properties {
-  if (text.startsWith('{')) return jsonProperties(text)
-  const parts = text.match(/(?:[^,]|,,)+/g) ?? []
-  const pairs = parts.map((part, index): [string, string] => {
-    const plain = part.replaceAll(',,', ',')
-    const [, key, value] = /^([\w.-]+)=(.*)$/s.exec(plain) ?? []
-    if (key !== undefined && value !== undefined) return [key, value]
-    return index === 0 ? [first, plain] : [plain, 'on']
-  })
-  return Object.fromEntries(pairs)
-}
-
-/** One level of nesting is enough: `addr.path` and the like. */
-function jsonProperties(text: string): Properties {
   try {
-    const pairs = Object.entries(JSON.parse(text) as object).flatMap(([key, value]) =>
-      typeof value === 'object' && value !== null
-        ? Object.entries(value).map(([inner, each]) => [inner, String(each)])
-        : [[key, String(value)]],
-    )
-    return Object.fromEntries(pairs) as Properties
+    return Object.fromEntries(parseProperties(text, first))
   } catch {
     return {}
   }
