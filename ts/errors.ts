@@ -36,6 +36,7 @@ const STATUS_BY_PREFIX: readonly (readonly [prefix: string, status: ExitStatus])
   ['INVALID_OPTIONS', ExitStatus.Usage],
   ['MONITOR_ADDRESS_INVALID', ExitStatus.Usage],
   ['STREAM_ADDRESS_INVALID', ExitStatus.Usage],
+  ['QEMU_OPTION_', ExitStatus.Usage],
   ['REPORT_', ExitStatus.Usage],
   ['PERMISSION', ExitStatus.Permission],
   ['MONITOR_PERMISSION', ExitStatus.Permission],

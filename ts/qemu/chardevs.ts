@@ -8,7 +8,8 @@ import type { StreamFilter } from './object.ts'
 export class Chardevs {
   readonly #byId: ReadonlyMap<string, Chardev>
   readonly #users = new Map<string, StreamFilter>()
-  readonly #listeners = new Map<string, Chardev>()
+  /** By address: who listens there, or has taken the descriptor. */
+  readonly #owners = new Map<string, Chardev>()
 
   constructor(chardevs: readonly Chardev[]) {
     refuseTwins('chardev', chardevs)
@@ -34,16 +35,24 @@ export class Chardevs {
     }
     this.#users.set(id, filter)
     const stream = chardev.stream()
-    const listener = stream.server ? this.#listeners.get(stream.address) : undefined
-    if (listener !== undefined) {
+    this.#claim(stream, chardev)
+    return stream
+  }
+
+  /** Where a client connects to, others may connect as well. */
+  #claim({ address, server }: ChardevStream, chardev: Chardev): void {
+    if (!server && !address.startsWith('fd:')) return
+    const owner = this.#owners.get(address)
+    if (owner !== undefined) {
       throw invalid(
         chardev.subject,
-        `server=on, and ${listener.subject} listens there already`,
-        'make one of them a client: leave out server',
+        `${owner.subject} has ${address} already`,
+        server
+          ? 'of two ends one is the server: leave server=on out of the other'
+          : 'hand over a socket for each',
       )
     }
-    if (stream.server) this.#listeners.set(stream.address, chardev)
-    return stream
+    this.#owners.set(address, chardev)
   }
 
   get unused(): Chardev[] {

@@ -57,7 +57,8 @@ export class Given {
   number(name: string): number | undefined {
     const value = this.text(name)
     if (value === undefined) return undefined
-    if (!/^\d{1,15}$/.test(value)) throw this.invalid(`${name}=${value} is no whole number`)
+    if (!/^\d{1,15}$/.test(value))
+      throw this.invalid(`${name}=${value} is no whole number`, `for example ${name}=1000`)
     return Number(value)
   }
 

@@ -125,10 +125,22 @@ async function resolve(
   return netdev
 }
 
-/** Without a monitor a netdev id of QEMU is an unknown interface to the core, which knows no ids. */
-export function withIdHint(error: unknown): TapferryError {
+/** A redirector that did not start, with what only the plan can tell. */
+export function explainStart(error: unknown, plan: RunPlan): TapferryError {
   const failure = TapferryError.from(error)
-  if (failure.code !== 'NETDEV_NOT_FOUND' && failure.code !== 'NETDEV_NAME_INVALID') return failure
-  const hint = `${failure.hint ?? ''}\nIf it is a netdev id of QEMU, add the VM's monitor: --qmp PATH`.trim()
+  const more = furtherHint(failure.code, plan)
+  if (more === undefined) return failure
+  const hint = `${failure.hint ?? ''}\n${more}`.trim()
   return new TapferryError(failure.code, failure.message, hint, { cause: error })
+}
+
+function furtherHint(code: string, { monitor, object }: RunPlan): string | undefined {
+  // To the core, which knows no ids, a netdev id of QEMU is an unknown interface.
+  if (monitor === undefined && ['NETDEV_NOT_FOUND', 'NETDEV_NAME_INVALID'].includes(code)) {
+    return "If it is a netdev id of QEMU, add the VM's monitor: --qmp PATH"
+  }
+  if (object !== undefined && code === 'STREAM_IN_USE') {
+    return 'If it is a QEMU with the same -chardev: of its two ends one is the server, so leave server=on out here'
+  }
+  return undefined
 }

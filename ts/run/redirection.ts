@@ -12,7 +12,7 @@ import type { Redirector, RedirectorEvent, RedirectorOptions, Statistics } from 
 import { TapferryError } from '../errors.ts'
 import { loadBinding } from '../native.ts'
 import type { Printer } from '../output/printer.ts'
-import { openEnds, type Surroundings, withIdHint } from './open.ts'
+import { explainStart, openEnds, type Surroundings } from './open.ts'
 import { type OtherEndWatch, type Turns, watchOtherEnds } from './other-end-watch.ts'
 import type { RunPlan } from './plan.ts'
 import { type End, Report } from './report.ts'
@@ -91,7 +91,7 @@ export class Redirection {
       this.#onEvent(event),
     )
     const redirector = await starting.catch(error => {
-      throw monitor === undefined ? withIdHint(error) : error
+      throw explainStart(error, this.#plan)
     })
     if (this.#finishing) {
       await redirector.stop()
