@@ -31,6 +31,13 @@ const wrong: readonly Wrong[] = [
   [['run', ...ENDS, '--', '--wait'], /^unexpected argument '--wait'$/],
   [['run', '--in-netdv=tapA'], /^unknown option --in-netdv$/, /did you mean --in-netdev\?/],
   [['run', '-x'], /^unknown option -x$/, /tapferry run -h/],
+  [
+    ['run', '-device', 'e1000,netdev=hn0'],
+    /^unknown option -device$/,
+    /of a QEMU command line take only -chardev and -object/,
+  ],
+  [['run', '-chardv', 'socket'], /^unknown option -chardv$/, /did you mean --chardev\?/],
+  [['run', '-chardev'], /^option -chardev needs a value$/],
   [['run', '--in-netdev'], /^option --in-netdev needs a value$/],
   [['run', '--in-netdev', '--wait'], /^option --in-netdev needs a value$/],
   [['run', '--in-netdev='], /^--in-netdev: invalid value ''/],

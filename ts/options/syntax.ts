@@ -73,7 +73,13 @@ export function explainSyntaxError(error: unknown, command: CommandHelp | undefi
     const [flag = option] = option.split('=')
     if (names.includes(flag)) return usageError(`option ${flag} takes no value`, `write only ${flag}`)
     const [similar] = closest(flag, names)
-    return usageError(`unknown option ${flag}`, similar ? `did you mean ${similar}?` : help)
+    if (similar !== undefined) return usageError(`unknown option ${flag}`, `did you mean ${similar}?`)
+    const aliases = command ? Object.values(command.options).flatMap(({ alias }) => alias ?? []) : []
+    const isQemus = /^-[a-z]{2}/.test(flag) && aliases.length > 0
+    return usageError(
+      `unknown option ${flag}`,
+      isQemus ? `of a QEMU command line take only ${aliases.join(' and ')}; ${help}` : help,
+    )
   }
   const positional = /^Extraneous positional argument \("(.*)"\)\.$/s.exec(reason)?.[1]
   if (positional !== undefined) {
