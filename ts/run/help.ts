@@ -41,6 +41,10 @@ export const runHelp: CommandHelp = {
       'tapferry run --indev unix:/run/c0 --outdev tcp:192.0.2.1:4000',
     ],
     [
+      "QEMU's own line, as it is; --dry-run shows it in tapferry's options",
+      'tapferry run -chardev socket,id=c0,path=/run/c0 -object filter-mirror,...',
+    ],
+    [
       'into a VM that is still to run: keep frames until it does',
       'tapferry run --indev fd:3 --out-netdev hn0 --qmp qmp0 --hold=until-running',
     ],
