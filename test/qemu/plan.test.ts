@@ -228,6 +228,11 @@ const unsupported: readonly Refused[] = [
   [chardev('socket,id=c0,path=/x,websocket=on'), /websocket=on would change/],
   [chardev('socket,id=c0,path=/x,mux=on'), /mux=on is for several users/],
   [chardev('socket,id=c0,port=1,to=5,server'), /to= leaves open which port it will be$/],
+  [
+    chardev('socket,id=c0,host=h,port=1,tls-creds=t'),
+    /^filter-mirror 'm0': tls-creds=t would be encrypted/,
+    /tunnel/,
+  ],
   [chardev('socket,id=c0,path=/x,logfile=/y'), /logfile= is not written$/],
   [chardev('socket,id=c0,path=/x,tls-authz=a'), /tls-authz= cannot be asked here$/],
   [chardev('socket,id=c0,host=example.org,port=1,ipv4'), /host=example.org is a name/, /an address of IPv4/],

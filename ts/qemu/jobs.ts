@@ -15,7 +15,7 @@ import { bufferFor, type Chain, chainOf, type Filter, indevsBefore } from './cha
 import { type ChardevStream, parseChardev } from './chardev.ts'
 import { Chardevs } from './chardevs.ts'
 import { Refusals, refuseTwins, unsupported } from './failures.ts'
-import { refuseDirections, refuseIdleBuffer, refuseRedirection } from './meaning.ts'
+import { refuseDirections, refuseEncryption, refuseIdleBuffer, refuseRedirection } from './meaning.ts'
 import { type BufferFilter, parseObject, type QemuObject, type StreamFilter } from './object.ts'
 
 /** Options of `tapferry run` by their keys, as texts; a switch is an empty one. */
@@ -76,6 +76,7 @@ function workOf(filter: StreamFilter, chain: Chain, chardevs: Chardevs): Work {
   refuseRedirection(filter)
   refuseDirections(filter)
   const stream = chardevs.use(filter.outdev ?? filter.indev ?? '', filter)
+  refuseEncryption(filter, stream.tlsCreds)
   return { filter, stream, buffer: bufferFor(filter, chain) }
 }
 
@@ -119,7 +120,7 @@ function notesOf(
   const buffers = [...new Set(work.flatMap(({ buffer }) => buffer ?? []))]
   return [
     ...objects
-      .filter(({ kind }) => kind === 'bystander')
+      .filter(({ kind }) => kind === 'bystander' || kind === 'tls-creds')
       .map(({ subject }) => `${subject}: left out, it has no part in frames`),
     ...chardevs.unused.map(({ subject }) => `${subject}: left out, no object uses it`),
     ...buffers.map(({ subject }) => `${subject}: holds the copies; what the guest gets or sends is not held`),
