@@ -18,6 +18,7 @@
 //! - [`egress_gate`]: a way out of an interface that is closed to all but marked frames
 //! - [`queue_length`]: how many frames may wait in a TAP
 //! - [`rules`]: policy rules that look at the mark
+//! - [`datagrams`]: batches through recvmmsg on a socket of datagrams, and what is told of lost ones
 //! - [`unread`]: what a peer has not taken yet
 //! - [`unix_peers`]: which unix sockets are connected to each other
 //! - [`inherited`]: descriptors that the process was started with
@@ -33,6 +34,7 @@
 //! socket belongs to the network namespace of the thread that opened it.
 
 pub mod clock;
+pub mod datagrams;
 pub mod egress_gate;
 pub mod error;
 pub mod filter;
