@@ -23,13 +23,25 @@ export interface StreamOptions {
   vnetHdrLength?: number
 }
 
+/** Frames in datagrams, one in each: `unix` or `udp`, one of them, is where they go. */
+export interface DatagramOptions {
+  /** An absolute path of at most 107 bytes. */
+  unix?: string
+  /** An input's empty host is every address. */
+  udp?: { host: string; port: number }
+  /** With `udp`: where they come from; absent: from anywhere. */
+  from?: { host: string; port: number }
+}
+
 export interface RedirectorOptions {
-  /** One of them: a host interface's name, or a stream. */
+  /** One of them: a host interface's name, a stream, or datagrams. */
   inNetdev?: string
   indev?: StreamOptions
+  inDatagrams?: DatagramOptions
   /** One of them. */
   outNetdev?: string
   outdev?: StreamOptions
+  outDatagrams?: DatagramOptions
   /** Network namespaces of in_netdev and out_netdev: paths such as `/run/netns/NAME` or `/proc/PID/ns/net`; absent: this process's own. */
   inNetns?: string
   outNetns?: string

@@ -42,7 +42,7 @@ for (const [text, end] of understood) {
 }
 
 const refused: readonly (readonly [text: string, why: RegExp, hint: RegExp])[] = [
-  ['', /starts with none of unix:, tcp: and fd:$/, /for example: unix:/],
+  ['', /starts with none of unix:, tcp:, fd: and dgram:$/, /for example: unix:/],
   ['/run/a.sock', /starts with none of/, /write unix:\/run\/a\.sock$/],
   ['localhost:4000', /starts with none of/, /tcp:192/],
   ['vsock:1:2', /starts with none of/, /for example/],

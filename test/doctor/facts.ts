@@ -12,7 +12,8 @@ export const HOME = 'net:[1]'
 export function request(changes: Partial<Request> = {}): Request {
   return {
     ...{ inNetdev: 'tapA', outNetdev: 'tapB', inNetns: undefined, outNetns: undefined },
-    ...{ indev: undefined, outdev: undefined, headerLength: undefined, wait: false },
+    ...{ indev: undefined, outdev: undefined, inDatagrams: undefined, outDatagrams: undefined },
+    ...{ headerLength: undefined, wait: false },
     ...{ queue: 'tx', latency: 'balanced', monitor: undefined, status: true, whenStopped: 'off' },
     ...{ mark: 0x3074, argv: ['doctor', '--in-netdev', 'tapA', '--out-netdev=tapB'] },
     ...changes,
@@ -84,7 +85,7 @@ export function facts(changes: Partial<Facts> = {}): Facts {
     monitor: undefined,
     input: end('in_netdev', netdev('tapA')),
     output: end('out_netdev', netdev('tapB')),
-    ...{ streams: [], vms: [], ferries: [] },
+    ...{ streams: [], datagrams: [], vms: [], ferries: [] },
     ...changes,
   }
 }

@@ -18,11 +18,12 @@ import type { Netns } from '../host/namespaces.ts'
 import type { ProcessState } from '../host/processes.ts'
 import { loadBinding } from '../native.ts'
 import type { NetdevRole, ResolvedNetdev } from '../netdev/index.ts'
-import type { StreamPlan } from '../run/ends.ts'
+import type { DatagramPlan, StreamPlan } from '../run/ends.ts'
 import type { Manager, VmProcess } from '../vm/discover.ts'
 import type { Mismatch } from '../vm/headers.ts'
 import type { StreamRole } from '../vm/other-end.ts'
 import type { VmTap } from '../vm/taps.ts'
+import { lookAtDatagrams } from './gather/datagrams.ts'
 import { lookAt } from './gather/ends.ts'
 import { type Ferry, findFerries } from './gather/ferries.ts'
 import { kernel, memoryAvailable, ownProcess } from './gather/host.ts'
@@ -42,6 +43,7 @@ export interface Facts {
   readonly input: End | undefined
   readonly output: End | undefined
   readonly streams: readonly StreamEnd[]
+  readonly datagrams: readonly DatagramEnd[]
   readonly vms: readonly Vm[]
   readonly ferries: readonly Ferry[]
 }
@@ -130,6 +132,16 @@ export interface StreamEnd {
   readonly opposite: Opposite
 }
 
+/** An end of datagrams. */
+export interface DatagramEnd {
+  readonly role: StreamRole
+  readonly plan: DatagramPlan
+  /** Of a unix socket. */
+  readonly file: SocketFile | undefined
+  /** Whether somebody takes datagrams there; undefined for another host. */
+  readonly bound: boolean | undefined
+}
+
 export interface SocketFile {
   readonly kind: 'none' | 'socket' | 'other'
   /** To this user, as is what follows. */
@@ -163,6 +175,7 @@ export async function gatherFacts(request: Request): Promise<Facts> {
       input,
       output,
       streams: await lookAtStreams(request, connection),
+      datagrams: await lookAtDatagrams(request),
       vms: await withFreeMonitors(vms, monitor, [input, output]),
       ferries: await findFerries([input, output].flatMap(end => end?.network ?? [])),
     }

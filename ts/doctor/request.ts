@@ -1,7 +1,14 @@
 /** What a run would be asked to do, as far as doctor knows. Throws the usage errors of the run. Pure. */
 
 import type { Latency, Queue, WhenStopped } from '../binding.ts'
-import { checkEnds, planInput, planOutput, type StreamPlan, writtenHeaderLength } from '../run/ends.ts'
+import {
+  checkEnds,
+  type DatagramPlan,
+  planInput,
+  planOutput,
+  type StreamPlan,
+  writtenHeaderLength,
+} from '../run/ends.ts'
 import { DEFAULT_MARK } from '../run/options.ts'
 import { planWhenStopped } from '../run/plan.ts'
 import type { DoctorOptions } from './options.ts'
@@ -11,6 +18,9 @@ export interface Request {
   readonly outNetdev: string | undefined
   readonly indev: StreamPlan | undefined
   readonly outdev: StreamPlan | undefined
+  /** The same, of datagrams. */
+  readonly inDatagrams: DatagramPlan | undefined
+  readonly outDatagrams: DatagramPlan | undefined
   /** Bytes of the header that is written to outdev; undefined where that is not known before frames come. */
   readonly headerLength: number | undefined
   /** As `--netns` takes them. */
@@ -40,6 +50,8 @@ export function requestOf(options: DoctorOptions, argv: readonly string[]): Requ
     outNetdev,
     indev: input?.kind === 'stream' ? input : undefined,
     outdev: written,
+    inDatagrams: input?.kind === 'datagram' ? input : undefined,
+    outDatagrams: output?.kind === 'datagram' ? output : undefined,
     headerLength: written && (input ? writtenHeaderLength(input, written) : written.vnetHdrLength),
     inNetns: options.netns,
     outNetns: options.outNetns ?? options.netns,

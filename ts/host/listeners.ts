@@ -214,7 +214,7 @@ async function tcpClients({ pid }: Listener, port: number): Promise<Set<string>>
   return new Set(mirrored.map(({ inode }) => inode))
 }
 
-async function isOfThisHost(host: string): Promise<boolean> {
+export async function isOfThisHost(host: string): Promise<boolean> {
   const addresses = await lookup(host, { all: true }).catch(() => [])
   const own = new Set(
     Object.values(networkInterfaces()).flatMap(list => list?.map(each => each.address) ?? []),
@@ -222,11 +222,11 @@ async function isOfThisHost(host: string): Promise<boolean> {
   return addresses.some(({ address }) => address.startsWith('127.') || address === '::1' || own.has(address))
 }
 
-function hex(port: number): string {
+export function hex(port: number): string {
   return `:${port.toString(16).toUpperCase().padStart(4, '0')}`
 }
 
-async function linesOf(file: string): Promise<string[]> {
+export async function linesOf(file: string): Promise<string[]> {
   const text = await readFile(file, 'utf8').catch(() => '')
   return text.split('\n')
 }

@@ -1,9 +1,10 @@
 /** What `--dry-run` prints. */
 
 import type { ChalkInstance } from 'chalk'
-import type { PlannedEnd } from '../run/ends.ts'
+import { type DatagramPlan, formatPeer, type PlannedEnd } from '../run/ends.ts'
 import type { RunPlan } from '../run/plan.ts'
 import { formatStreamAddress } from '../stream/address.ts'
+import { formatHostPort } from '../stream/datagrams.ts'
 import { formatCount, formatDuration, holdInWords, QUEUE_IN_WORDS } from './format.ts'
 import type { RecordFields } from './printer.ts'
 
@@ -47,10 +48,16 @@ export function planLines(plan: RunPlan, colors: ChalkInstance): string {
 
 function endRows(side: 'in' | 'out', end: PlannedEnd): Row[] {
   if (end.kind === 'netdev') return [[`${side}_netdev`, end.name]]
+  if (end.kind === 'datagram') return [[`${side}dev`, `${formatPeer(end)} (${datagramsInWords(side, end)})`]]
   const role = end.address.kind === 'fd' ? 'a socket that is open already' : end.server ? 'server' : 'client'
   const support = end.vnetHdrSupport ? ', vnet_hdr_support=on' : ''
   const length = end.vnetHdrLength === undefined ? '' : `, headers of ${end.vnetHdrLength} bytes`
   return [[`${side}dev`, `${formatStreamAddress(end.address)} (${role}${support}${length})`]]
+}
+
+function datagramsInWords(side: 'in' | 'out', { from }: DatagramPlan): string {
+  const other = from === undefined ? '' : ` from ${formatHostPort(from)}${side === 'in' ? ' alone' : ''}`
+  return side === 'in' ? `datagrams${other}` : `datagrams${other}, whoever is there`
 }
 
 function netnsRows({ input, output }: RunPlan): Row[] {
@@ -60,7 +67,7 @@ function netnsRows({ input, output }: RunPlan): Row[] {
 }
 
 function offloadRows({ output, completeOffloads }: RunPlan): Row[] {
-  if (output.kind !== 'stream') return []
+  if (output.kind === 'netdev') return []
   return [['offloads', completeOffloads ? 'completed' : 'kept where a virtio-net header is written']]
 }
 
@@ -87,7 +94,7 @@ export function planRecord(plan: RunPlan): RecordFields {
     ...endFields('in', input),
     ...endFields('out', output),
     queue: captures ? plan.queue : undefined,
-    offloads: output.kind === 'stream' ? (plan.completeOffloads ? 'complete' : 'keep') : undefined,
+    offloads: output.kind !== 'netdev' ? (plan.completeOffloads ? 'complete' : 'keep') : undefined,
     qmp: plan.monitor,
     status: plan.status ? 'on' : 'off',
     when_stopped: plan.whenStopped,
@@ -109,6 +116,14 @@ export function planRecord(plan: RunPlan): RecordFields {
 
 function endFields(side: 'in' | 'out', end: PlannedEnd): RecordFields {
   if (end.kind === 'netdev') return { [`${side}_netdev`]: end.name, [`${side}_netns`]: end.netns }
+  if (end.kind === 'datagram') {
+    return {
+      [`${side}dev`]: formatPeer(end),
+      [`${side}dev_server`]: side === 'in',
+      [`${side}dev_vnet_hdr_support`]: false,
+      [`${side}dev_from`]: end.from && formatHostPort(end.from),
+    }
+  }
   return {
     [`${side}dev`]: formatStreamAddress(end.address),
     [`${side}dev_server`]: end.server,

@@ -2,6 +2,7 @@
 
 import { usageError } from '../options/values.ts'
 import { formatStreamAddress, isLoopback, type StreamAddress, type StreamEnd } from '../stream/address.ts'
+import { type DatagramAddress, formatDatagramAddress } from '../stream/datagrams.ts'
 import type { JobOptions } from './options.ts'
 
 export interface NetdevEnd {
@@ -21,7 +22,12 @@ export interface StreamPlan {
   vnetHdrLength: number | undefined
 }
 
-export type PlannedEnd = NetdevEnd | StreamPlan
+/** Frames in datagrams, one in each. */
+export interface DatagramPlan extends Pick<DatagramAddress, 'to' | 'from'> {
+  kind: 'datagram'
+}
+
+export type PlannedEnd = NetdevEnd | StreamPlan | DatagramPlan
 
 const EXAMPLE = 'for example: tapferry run --in-netdev tapA --out-netdev tapB'
 
@@ -38,7 +44,7 @@ export function planInput(options: JobOptions): PlannedEnd {
     throw usageError('--in-netdev is missing, or --indev: nothing to take frames from', EXAMPLE)
   }
   refuseCaptureOptions(options)
-  return planStream(indev, '--indev', options)
+  return planPeer(indev, '--indev', options)
 }
 
 export function planOutput(options: JobOptions): PlannedEnd {
@@ -60,7 +66,7 @@ export function planOutput(options: JobOptions): PlannedEnd {
       'leave it out',
     )
   }
-  return planStream(outdev, '--outdev', options)
+  return planPeer(outdev, '--outdev', options)
 }
 
 /** `struct virtio_net_hdr_v1` (linux/virtio_net.h), in bytes: what is announced unless something else is known. */
@@ -72,28 +78,60 @@ export function writtenHeaderLength(input: PlannedEnd, output: StreamPlan): numb
   return output.vnetHdrSupport ? USUAL_HEADER_LENGTH : 0
 }
 
+/** The address of an end that is no interface, as people write it. */
+export function formatPeer(end: StreamPlan | DatagramPlan): string {
+  return end.kind === 'stream' ? formatStreamAddress(end.address) : formatDatagramAddress(end)
+}
+
 /** What only both ends together can tell. */
 export function checkEnds(input: PlannedEnd, output: PlannedEnd, options: JobOptions): void {
-  const streams = [input, output].filter(end => end.kind === 'stream')
-  if (streams.length === 0) refuseStreamOptions(options)
-  if (options.insecure && !streams.some(({ address, server }) => server && address.kind === 'tcp')) {
-    throw usageError('--insecure is for a TCP server, and neither end is one', 'leave it out')
-  }
-  if (streams.length === 2 && options.netns !== undefined) {
+  const peers = [input, output].filter(end => end.kind !== 'netdev')
+  const streams = peers.filter(end => end.kind === 'stream')
+  if (streams.length === 0) refuseHeaderOptions(options)
+  if (peers.length === 0) refusePeerOptions(options)
+  const isOpen =
+    streams.some(({ address, server }) => server && address.kind === 'tcp') ||
+    (input.kind === 'datagram' && input.to.kind === 'udp')
+  if (options.insecure && !isOpen) {
     throw usageError(
-      '--netns is for interfaces, and both ends are streams',
+      '--insecure is for a TCP server or a dgram indev over UDP, and neither end is one',
+      'leave it out',
+    )
+  }
+  if (peers.length === 2 && options.netns !== undefined) {
+    throw usageError(
+      '--netns is for interfaces, and neither end is one',
       'leave it out, or start tapferry in that namespace: ip netns exec NAME tapferry run ...',
     )
   }
-  if (input.kind !== 'stream' || output.kind !== 'stream' || input.address.kind === 'fd') return
+  if (input.kind === 'netdev' || output.kind === 'netdev') return
+  const [indev, outdev] = [input, output].map(formatPeer)
   // One descriptor has two directions; one socket path or port would be a loop.
-  const [indev, outdev] = [input, output].map(({ address }) => formatStreamAddress(address))
+  if (input.kind === 'stream' && input.address.kind === 'fd') return
   if (indev === outdev) {
     throw usageError(
       `'indev' and 'outdev' could not be same: both are ${indev}`,
       'give each its own socket; frames would come straight back',
     )
   }
+}
+
+function planPeer(
+  end: StreamEnd | DatagramAddress,
+  flag: string,
+  options: JobOptions,
+): StreamPlan | DatagramPlan {
+  return 'kind' in end ? planDatagrams(end, flag, options) : planStream(end, flag, options)
+}
+
+function planDatagrams({ to, from }: DatagramAddress, flag: string, { insecure }: JobOptions): DatagramPlan {
+  if (flag === '--indev' && to.kind === 'udp' && !isLoopback(to.host) && !insecure) {
+    throw usageError(
+      `${flag}: ${formatDatagramAddress({ to })} would let other hosts send frames, without encryption or a password`,
+      'be bound to dgram:localhost:PORT, or allow it: --insecure',
+    )
+  }
+  return { kind: 'datagram', to, from }
 }
 
 function planStream(
@@ -137,24 +175,27 @@ function refuseOutdevOptions({ offloads }: JobOptions): void {
   )
 }
 
+/** What has no effect without a stream: a datagram has no header beside its frame. */
+function refuseHeaderOptions({ vnetHdrSupport, vnetHdrLen }: JobOptions): void {
+  const about = firstGiven({ '--vnet-hdr-support': vnetHdrSupport, '--vnet-hdr-len': vnetHdrLen })
+  if (about === undefined) return
+  throw usageError(`${about} needs a stream as --indev or --outdev, and neither end is one`, 'leave it out')
+}
+
 /** What has no effect between two interfaces. */
-function refuseStreamOptions(options: JobOptions): void {
-  const { vnetHdrSupport, vnetHdrLen, insecure, hold, buffer, bufferFrames, drop } = options
-  const given = (candidates: Record<string, unknown>): string | undefined =>
-    Object.entries(candidates).find(([, value]) => value !== undefined)?.[0]
-  const aboutStreams = given({
-    '--vnet-hdr-support': vnetHdrSupport,
-    '--vnet-hdr-len': vnetHdrLen,
-    '--insecure': insecure,
-  })
-  if (aboutStreams !== undefined) {
-    throw usageError(`${aboutStreams} needs --indev or --outdev: it is about streams`, 'leave it out')
+function refusePeerOptions({ insecure, hold, buffer, bufferFrames, drop }: JobOptions): void {
+  if (insecure !== undefined) {
+    throw usageError('--insecure needs --indev or --outdev: it is about streams', 'leave it out')
   }
-  const aboutBuffer = given({ '--buffer': buffer, '--buffer-frames': bufferFrames, '--drop': drop })
+  const aboutBuffer = firstGiven({ '--buffer': buffer, '--buffer-frames': bufferFrames, '--drop': drop })
   if (aboutBuffer !== undefined && hold === undefined) {
     throw usageError(
       `${aboutBuffer} needs --hold, --indev or --outdev: between interfaces frames wait in the capture`,
       'leave it out',
     )
   }
+}
+
+function firstGiven(candidates: Record<string, unknown>): string | undefined {
+  return Object.entries(candidates).find(([, value]) => value !== undefined)?.[0]
 }

@@ -1,7 +1,7 @@
 /** The ends of a plan as the addon wants them, and as people know them. */
 
 import { fstatSync } from 'node:fs'
-import type { RedirectorOptions, StreamOptions } from '../binding.ts'
+import type { DatagramOptions, RedirectorOptions, StreamOptions } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { netnsPath } from '../host/namespaces.ts'
 import type { Monitor } from '../monitor/index.ts'
@@ -14,8 +14,7 @@ import {
 } from '../netdev/index.ts'
 import { whenThere } from '../netdev/wait.ts'
 import type { Printer } from '../output/printer.ts'
-import { formatStreamAddress } from '../stream/address.ts'
-import type { NetdevEnd, StreamPlan } from './ends.ts'
+import { type DatagramPlan, formatPeer, type NetdevEnd, type StreamPlan } from './ends.ts'
 import type { RunPlan } from './plan.ts'
 
 export interface Surroundings {
@@ -33,7 +32,7 @@ export interface Names {
 
 type EndOptions = Pick<
   RedirectorOptions,
-  'inNetdev' | 'inNetns' | 'indev' | 'outNetdev' | 'outNetns' | 'outdev'
+  'inNetdev' | 'inNetns' | 'indev' | 'inDatagrams' | 'outNetdev' | 'outNetns' | 'outdev' | 'outDatagrams'
 >
 
 /**
@@ -81,15 +80,22 @@ interface Opened {
 }
 
 async function openInput({ input, wait }: RunPlan, around: Surroundings): Promise<Opened> {
-  if (input.kind === 'stream') return { options: { indev: streamOptions(input) }, name: streamName(input) }
+  if (input.kind === 'stream') return { options: { indev: streamOptions(input) }, name: formatPeer(input) }
+  if (input.kind === 'datagram') {
+    return { options: { inDatagrams: datagramOptions(input) }, name: formatPeer(input) }
+  }
   const netdev = await resolve(input, 'in_netdev', wait, around)
   const netns = netdev.netns === undefined ? {} : { inNetns: netdev.netns }
   return { options: { inNetdev: netdev.interface, ...netns }, name: netdevName(input.name, netdev) }
 }
 
 async function openOutput({ output, wait }: RunPlan, around: Surroundings): Promise<Opened> {
-  if (output.kind === 'stream')
-    return { options: { outdev: streamOptions(output) }, name: streamName(output) }
+  if (output.kind === 'stream') {
+    return { options: { outdev: streamOptions(output) }, name: formatPeer(output) }
+  }
+  if (output.kind === 'datagram') {
+    return { options: { outDatagrams: datagramOptions(output) }, name: formatPeer(output) }
+  }
   const netdev = await resolve(output, 'out_netdev', wait, around)
   const netns = netdev.netns === undefined ? {} : { outNetns: netdev.netns }
   return { options: { outNetdev: netdev.interface, ...netns }, name: netdevName(output.name, netdev) }
@@ -107,8 +113,9 @@ function streamOptions({ address, server, vnetHdrSupport, vnetHdrLength }: Strea
   }
 }
 
-function streamName({ address }: StreamPlan): string {
-  return formatStreamAddress(address)
+function datagramOptions({ to, from }: DatagramPlan): DatagramOptions {
+  if (to.kind === 'unix') return { unix: to.path }
+  return { udp: { host: to.host, port: to.port }, ...(from === undefined ? {} : { from }) }
 }
 
 async function resolve(

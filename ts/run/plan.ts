@@ -90,7 +90,8 @@ export function planRun(options: RunOptions): RunPlan {
     output,
     queue: options.queue ?? 'tx',
     latency: options.latency ?? 'balanced',
-    completeOffloads: options.offloads === 'complete',
+    // Nothing beside a datagram could say what is left to do.
+    completeOffloads: options.offloads === 'complete' || output.kind === 'datagram',
     monitor: options.qmp,
     status: options.status ?? true,
     whenStopped: planWhenStopped(options),

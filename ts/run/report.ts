@@ -64,10 +64,12 @@ export class Report {
       ...(captures ? [`queue ${queue}`, `latency ${latency}`] : []),
       `engine ${statistics.engine}`,
       ...(captures || output.kind === 'netdev' ? [`mark 0x${mark.toString(16)}`] : []),
-      ...(captures ? [] : [`indev ${headersInWords(input.vnetHdrSupport, input.vnetHdrLength)}`]),
-      ...(output.kind === 'netdev'
-        ? []
-        : [`outdev ${headersInWords(output.vnetHdrSupport, writtenHeaderLength(input, output))}`]),
+      ...(input.kind === 'stream'
+        ? [`indev ${headersInWords(input.vnetHdrSupport, input.vnetHdrLength)}`]
+        : []),
+      ...(output.kind === 'stream'
+        ? [`outdev ${headersInWords(output.vnetHdrSupport, writtenHeaderLength(input, output))}`]
+        : []),
     ]
     printer.detail(this.#label + details.join(', '))
     const { gate, status, running } = statisticsRecord(statistics)

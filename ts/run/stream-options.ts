@@ -2,12 +2,17 @@
 
 import { flag, option } from '../options/option.ts'
 import { choice, onOff, type ValueParser } from '../options/values.ts'
-import { parseStreamEnd, VNET_HDR_LENGTHS } from '../stream/address.ts'
+import { parseStreamEnd, type StreamEnd, VNET_HDR_LENGTHS } from '../stream/address.ts'
+import { DATAGRAMS, type DatagramAddress, parseDatagramAddress } from '../stream/datagrams.ts'
 
 export const STREAMS = 'Streams'
 
 const vnetHdrLen: ValueParser<number> = (text, flagName) =>
   Number(choice(...VNET_HDR_LENGTHS)(text, flagName))
+
+/** What an end is read as: a connection, or datagrams. */
+const end: ValueParser<StreamEnd | DatagramAddress> = (text, flagName) =>
+  text.startsWith(DATAGRAMS) ? parseDatagramAddress(text, flagName) : parseStreamEnd(text, flagName)
 
 export const streamOptions = {
   indev: option({
@@ -20,8 +25,10 @@ export const streamOptions = {
       'or filter-redirector (its outdev), -netdev stream, or another tapferry.',
       'ADDR: unix:PATH[,server]  tcp:HOST:PORT[,server]  fd:N; with server it is',
       'listened on, and peers may come and go. A comma of the path is written ,,',
+      'Or dgram:HOST:PORT[,remote=HOST:PORT]  dgram:unix:PATH to be bound there: a',
+      'frame in each datagram, as of -netdev dgram; from remote alone, if given.',
     ],
-    parse: parseStreamEnd,
+    parse: end,
   }),
   outdev: option({
     flags: '--outdev',
@@ -33,8 +40,10 @@ export const streamOptions = {
       'filter-redirector (its indev), -netdev stream, or another tapferry.',
       'A filter-redirector of QEMU up to 10.0 is deaf after its peer has left:',
       'with the --qmp of its VM, tapferry plugs it out and in again then.',
+      'dgram:HOST:PORT[,local=HOST:PORT]  dgram:unix:PATH to send datagrams there,',
+      'a whole frame in each, as to -netdev dgram.',
     ],
-    parse: parseStreamEnd,
+    parse: end,
   }),
   vnetHdrSupport: option({
     flags: '--vnet-hdr-support',
@@ -80,10 +89,10 @@ export const streamOptions = {
   insecure: flag({
     flags: '--insecure',
     group: STREAMS,
-    brief: 'let other hosts connect to a tcp server',
+    brief: 'let other hosts reach a tcp server or a dgram indev',
     help: [
-      'Listen on a TCP address that other hosts can reach. Whoever connects there',
-      'reads or sends frames: there is no encryption and no password.',
+      'Listen on an address of TCP or UDP that other hosts can reach. Whoever gets',
+      'there reads or sends frames: there is no encryption and no password.',
     ],
   }),
 }

@@ -15,9 +15,17 @@ import { TapferryError } from '../errors.ts'
 import { closest } from '../options/closest.ts'
 import { doubleCommas, splitAtCommas } from '../qemu/keyval.ts'
 
-export type SocketAddress =
-  | { readonly kind: 'unix'; readonly path: string }
-  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+export interface HostPort {
+  readonly host: string
+  readonly port: number
+}
+
+export interface UnixAddress {
+  readonly kind: 'unix'
+  readonly path: string
+}
+
+export type SocketAddress = UnixAddress | ({ readonly kind: 'tcp' } & HostPort)
 
 export type StreamAddress =
   | SocketAddress
@@ -97,7 +105,7 @@ export function parseSocketAddress(text: string, flag: string, server: boolean):
   return address
 }
 
-function invalidAddress(text: string, flag: string, example: string = EXAMPLE): Invalid {
+export function invalidAddress(text: string, flag: string, example: string = EXAMPLE): Invalid {
   return (why, hint = example) =>
     new TapferryError('STREAM_ADDRESS_INVALID', `${flag}: invalid address '${text}': it ${why}`, hint)
 }
@@ -134,7 +142,7 @@ export function isLoopback(host: string): boolean {
   return (isIPv4(host) && host.startsWith('127.')) || host === '::1' || host.toLowerCase() === 'localhost'
 }
 
-type Invalid = (why: string, hint?: string) => TapferryError
+export type Invalid = (why: string, hint?: string) => TapferryError
 
 function parseAddress(where: string, invalid: Invalid): StreamAddress {
   const [, kind = '', rest = ''] = /^(unix|tcp|fd):(.*)$/s.exec(where) ?? []
@@ -142,18 +150,18 @@ function parseAddress(where: string, invalid: Invalid): StreamAddress {
     case 'unix':
       return parsePath(rest, invalid)
     case 'tcp':
-      return parseHostPort(rest, invalid)
+      return { kind: 'tcp', ...parseHostPort(rest, 'tcp:', invalid) }
     case 'fd':
       return parseDescriptor(rest, invalid)
     default:
       throw invalid(
-        'starts with none of unix:, tcp: and fd:',
+        'starts with none of unix:, tcp:, fd: and dgram:',
         where.includes('/') ? `for a socket's path write unix:${where}` : undefined,
       )
   }
 }
 
-function parsePath(given: string, invalid: Invalid): StreamAddress {
+export function parsePath(given: string, invalid: Invalid): UnixAddress {
   if (given === '') throw invalid('names no path')
   // Of the directory that this process was started in; the core knows none, and messages shall name the place.
   const path = resolve(given)
@@ -167,17 +175,24 @@ function parsePath(given: string, invalid: Invalid): StreamAddress {
   return { kind: 'unix', path }
 }
 
-function parseHostPort(text: string, invalid: Invalid): StreamAddress {
+/** `prefix`: what stands before it, for people. */
+export function parseHostPort(text: string, prefix: string, invalid: Invalid): HostPort {
   const parts = /^(?:\[(?<v6>[^\]]+)\]|(?<name>[^:[\]]*)):(?<digits>[^:]*)$/.exec(text)?.groups
   if (parts === undefined) {
-    throw invalid('is no tcp:HOST:PORT', 'write tcp:localhost:4000, or tcp:[::1]:4000 for an IPv6 address')
+    throw invalid(
+      `is no ${prefix}HOST:PORT`,
+      `write ${prefix}localhost:4000, or ${prefix}[::1]:4000 for an IPv6 address`,
+    )
   }
   const { v6, name = '', digits = '' } = parts
   const port = Number(digits)
   if (!/^\d{1,5}$/.test(digits) || port < 1 || port > 65_535) {
-    throw invalid('has no port between 1 and 65535', 'write tcp:HOST:PORT, for example tcp:localhost:4000')
+    throw invalid(
+      'has no port between 1 and 65535',
+      `write ${prefix}HOST:PORT, for example ${prefix}localhost:4000`,
+    )
   }
-  return { kind: 'tcp', host: v6 ?? name, port }
+  return { host: v6 ?? name, port }
 }
 
 function parseDescriptor(text: string, invalid: Invalid): StreamAddress {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use napi_derive::napi;
 use tapferry_redirect::{
-    Address, Attempt, BufferPlan, End, Hold, Latency, Netdev, Plan, Queue, StreamError, StreamPlan, WhenFull,
-    WhenStopped,
+    Address, Attempt, BufferPlan, DatagramPlan, Destination, End, Hold, HostPort, Latency, Netdev, Plan,
+    Queue, StreamError, StreamPlan, WhenFull, WhenStopped,
 };
 use tapferry_sys::inherited;
 
@@ -71,17 +71,32 @@ pub struct StreamOptions {
     pub vnet_hdr_length: Option<u32>,
 }
 
+/// Frames in datagrams, one in each: `unix` or `udp`, one of them.
+#[napi(object)]
+pub struct DatagramOptions {
+    /// The path of a unix socket.
+    pub unix: Option<String>,
+    /// An address of UDP.
+    pub udp: Option<TcpAddress>,
+    /// With `udp`: where they come from; left out, from anywhere.
+    pub from: Option<TcpAddress>,
+}
+
 /// What a redirector is to do.
 #[napi(object)]
 pub struct RedirectorOptions {
-    /// Host interface to capture from; this or `indev`.
+    /// Host interface to capture from; this, `indev` or `in_datagrams`.
     pub in_netdev: Option<String>,
     /// Stream to read.
     pub indev: Option<StreamOptions>,
-    /// Host interface to inject into; this or `outdev`.
+    /// Datagrams to take.
+    pub in_datagrams: Option<DatagramOptions>,
+    /// Host interface to inject into; this, `outdev` or `out_datagrams`.
     pub out_netdev: Option<String>,
     /// Stream to write.
     pub outdev: Option<StreamOptions>,
+    /// Datagrams to send.
+    pub out_datagrams: Option<DatagramOptions>,
     /// Network namespace of in_netdev: a path such as `/run/netns/NAME` or `/proc/PID/ns/net`; left out, that
     /// of this process.
     pub in_netns: Option<String>,
@@ -125,9 +140,9 @@ impl TryFrom<RedirectorOptions> for Plan {
     type Error = Failure;
 
     fn try_from(options: RedirectorOptions) -> Result<Self, Failure> {
-        let input = end(options.in_netdev, options.in_netns.as_deref(), options.indev, "in_netdev or indev")?;
+        let input = end(options.in_netdev, options.in_netns.as_deref(), options.indev, options.in_datagrams)?;
         let output =
-            end(options.out_netdev, options.out_netns.as_deref(), options.outdev, "out_netdev or outdev")?;
+            end(options.out_netdev, options.out_netns.as_deref(), options.outdev, options.out_datagrams)?;
         let count =
             options.count.map(u64::try_from).transpose().map_err(|_| {
                 invalid(&"count must not be negative", &"leave it out to forward every frame")
@@ -169,22 +184,34 @@ impl TryFrom<RedirectorOptions> for Plan {
     }
 }
 
-/// One end: the interface or the stream that is given.
+/// One end: the interface, the stream or the datagrams that are given.
 fn end(
     name: Option<String>,
     namespace: Option<&str>,
     stream: Option<StreamOptions>,
-    which: &str,
+    datagrams: Option<DatagramOptions>,
 ) -> Result<End, Failure> {
-    match (name, stream) {
-        (Some(name), None) => netdev(&name, namespace).map(End::Netdev),
-        (None, Some(stream)) => Ok(End::Stream(StreamPlan {
+    match (name, stream, datagrams) {
+        (Some(name), None, None) => netdev(&name, namespace).map(End::Netdev),
+        (None, None, Some(datagrams)) => {
+            Ok(End::Datagram(DatagramPlan { destination: destination(datagrams)?, namespace: None }))
+        }
+        (None, Some(stream), None) => Ok(End::Stream(StreamPlan {
             vnet_hdr: stream.vnet_hdr_support,
             vnet_hdr_len: stream.vnet_hdr_length.map(size).transpose()?,
             address: address(stream)?,
             namespace: None,
         })),
-        _ => Err(invalid(&format!("{which} must be given, and one of them"), &"give one of them")),
+        _ => Err(invalid(&"an end is an interface, a stream or datagrams", &"give one of them")),
+    }
+}
+
+fn destination(datagrams: DatagramOptions) -> Result<Destination, Failure> {
+    let place = |TcpAddress { host, port }| HostPort { host, port };
+    match (datagrams.unix, datagrams.udp, datagrams.from) {
+        (Some(path), None, None) => Ok(Destination::Unix(path.into())),
+        (None, Some(to), from) => Ok(Destination::Udp { to: place(to), from: from.map(place) }),
+        _ => Err(invalid(&"datagrams go to one of unix and udp, and only udp has from", &"give one of them")),
     }
 }
 

@@ -28,9 +28,9 @@ drop_reasons! {
     GateClosed = "gate_closed",
     /// The gate was closed as far as was known, and the pre-roll had no room to wait for an event.
     PreRollFull = "pre_roll_full",
-    /// The kernel found no room in the capture ring or receive buffer.
+    /// The kernel found no room in the capture ring or receive buffer; also in that of a dgram indev.
     RingFull = "ring_full",
-    /// Longer than the output's MTU allows, and not a frame that may be segmented.
+    /// Longer than the output's MTU or a datagram allows, and not a frame that may be segmented.
     TooLong = "too_long",
     /// The output interface was down.
     OutputDown = "output_down",
@@ -38,7 +38,7 @@ drop_reasons! {
     OutputMissing = "output_missing",
     /// The output's queue was full, or the buffer before an output that takes no more.
     OutputFull = "output_full",
-    /// outdev had no peer connected.
+    /// outdev had no peer connected, or nobody takes its datagrams.
     NoPeer = "no_peer",
     /// The buffer was full of frames on hold.
     HoldFull = "hold_full",
@@ -67,7 +67,9 @@ impl DropReason {
             | Self::Stopped => None,
             Self::PreRollFull => Some("the pre-roll is full: its oldest frames give way"),
             Self::RingFull => Some("frames come faster than they are taken: the kernel drops some"),
-            Self::TooLong => Some("frames are longer than the output's MTU and cannot be cut smaller"),
+            Self::TooLong => {
+                Some("frames are longer than the output's MTU or a datagram, and cannot be cut smaller")
+            }
             Self::OutputFull => Some("the output takes frames more slowly than they come"),
             Self::NoPeer => Some("no peer is connected, and frames are dropped until one is"),
             Self::HoldFull => Some("the buffer is full of frames on hold"),

@@ -14,6 +14,7 @@
 //! - [`capture`]: a plain socket or a ring, as the traffic calls for, without losing a frame between them
 //! - [`source`]: the two behind one face; [`successor`]: one that is being hooked in; [`traffic`]: when
 //! - [`stream`]: peers on sockets: how they come, frames from them, frames to them
+//! - [`datagram`]: frames in datagrams, one in each; [`whole`]: a frame for whom nothing can finish
 //! - [`gate`]: status and run state over time, and the judgement of a timestamp
 //! - [`queue`]: frames that wait, bounded; [`buffer`]: those between gate and output, on hold or late
 //! - [`outlet`]: batches into the output, and what its refusals mean; [`outgoing`]: a frame as an interface takes it
@@ -40,6 +41,7 @@ pub mod thread;
 
 mod buffer;
 mod capture;
+mod datagram;
 mod endpoint;
 mod frame;
 mod outage;
@@ -52,6 +54,7 @@ mod source;
 mod stream;
 mod successor;
 mod traffic;
+mod whole;
 mod worker;
 
 /// What a pipeline is built of, for another one: that of a handover, in which frames are counted and may be sent again.
@@ -67,6 +70,7 @@ pub use counters::{DropReason, Statistics};
 pub use error::{Attempt, StartError, StreamError};
 pub use event::{Event, EventKind};
 pub use plan::{
-    Address, BufferPlan, End, Hold, Latency, Netdev, Plan, Queue, StreamPlan, WhenFull, WhenStopped,
+    Address, BufferPlan, DatagramPlan, Destination, End, Hold, HostPort, Latency, Netdev, Plan, Queue,
+    StreamPlan, WhenFull, WhenStopped,
 };
 pub use redirector::Redirector;

@@ -7,6 +7,7 @@ use tapferry_sys::Errno;
 use tapferry_sys::inject::{BATCH, Injector, Outgoing};
 
 use crate::counters::{Counters, DropReason, count};
+use crate::datagram::{self, writer::DatagramWriter};
 use crate::frame::Frame;
 use crate::outgoing::outgoing;
 use crate::recent::Recent;
@@ -57,6 +58,8 @@ pub(crate) enum Exit {
     Netdev(NetdevExit),
     /// A peer.
     Stream(Writer),
+    /// Whoever is at an address, one datagram a frame.
+    Datagram(DatagramWriter),
 }
 
 /// Where frames leave, and the count of what became of them.
@@ -105,18 +108,18 @@ impl Outlet {
     pub(crate) fn netdev(&mut self) -> Option<&mut NetdevExit> {
         match &mut self.exit {
             Exit::Netdev(exit) => Some(exit),
-            Exit::Stream(_) => None,
+            Exit::Stream(_) | Exit::Datagram(_) => None,
         }
     }
 
     pub(crate) fn writer(&mut self) -> Option<&mut Writer> {
         match &mut self.exit {
-            Exit::Netdev(_) => None,
+            Exit::Netdev(_) | Exit::Datagram(_) => None,
             Exit::Stream(writer) => Some(writer),
         }
     }
 
-    /// Whether frames leave to a peer.
+    /// Whether frames leave to a peer that is connected.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.exit, Exit::Stream(_))
     }
@@ -161,14 +164,24 @@ impl Outlet {
         if self.blocked {
             return;
         }
-        let (Some((bytes, timestamp)), Exit::Stream(writer)) = (self.begun, &mut self.exit) else { return };
-        match writer.flush() {
-            Ok(true) => {
+        let Some((bytes, timestamp)) = self.begun else { return };
+        let flushed = match &mut self.exit {
+            Exit::Netdev(_) => return,
+            Exit::Stream(writer) => writer.flush(),
+            Exit::Datagram(writer) => writer.flush(),
+        };
+        match (flushed, &self.exit) {
+            (Ok(true), _) => {
                 self.begun = None;
                 self.note_forwarded(bytes, timestamp, counters);
             }
-            Ok(false) => self.blocked = true,
-            Err(errno) => self.note_broken(errno, counters),
+            (Ok(false), _) => self.blocked = true,
+            (Err(errno), Exit::Datagram(_)) => {
+                let reason = datagram::reason_of(errno);
+                self.refusal = Some(Refusal { reason, errno });
+                self.abandon_begun(reason, counters);
+            }
+            (Err(errno), _) => self.note_broken(errno, counters),
         }
     }
 
@@ -204,6 +217,7 @@ impl Outlet {
             let step = match &mut self.exit {
                 Exit::Netdev(exit) => exit.send(batch, mtu),
                 Exit::Stream(writer) => writer.send(batch),
+                Exit::Datagram(writer) => writer.send(batch),
             };
             match step {
                 Step::Sent(sent) => {
@@ -326,7 +340,8 @@ pub(crate) fn with_tag(frame: &[u8], beside: Option<VlanTag>) -> Vec<u8> {
     whole
 }
 
-fn reason_of(errno: Errno) -> DropReason {
+/// What a frame is counted as that the kernel refuses.
+pub(crate) fn reason_of(errno: Errno) -> DropReason {
     match errno {
         Errno::MSGSIZE => DropReason::TooLong,
         Errno::NETDOWN => DropReason::OutputDown,

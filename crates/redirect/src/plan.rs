@@ -156,6 +156,61 @@ impl StreamPlan {
     }
 }
 
+/// A host and a port of UDP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name or an address; empty for all addresses of this host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// Where datagrams go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A unix socket, where it is bound.
+    Unix(PathBuf),
+    /// UDP.
+    Udp {
+        /// Where: an input is bound there.
+        to: HostPort,
+        /// Where from: an output is bound there, an input takes frames from nowhere else. `None`: from anywhere.
+        from: Option<HostPort>,
+    },
+}
+
+/// Frames as datagrams, one in each, without a virtio-net header: QEMU's `-netdev dgram`.
+#[derive(Debug, Clone)]
+pub struct DatagramPlan {
+    /// Where they go.
+    pub destination: Destination,
+    /// The network namespace for UDP; `None`: that of the thread which starts the redirector.
+    pub namespace: Option<Namespace>,
+}
+
+impl DatagramPlan {
+    /// Brings the calling thread to where its socket is to be.
+    pub(crate) fn enter(&self) -> Result<(), Error> {
+        self.namespace.as_ref().map_or(Ok(()), Namespace::enter)
+    }
+}
+
+impl fmt::Display for DatagramPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.destination {
+            Destination::Unix(path) => write!(f, "dgram:unix:{}", path.display()),
+            Destination::Udp { to, .. } => write!(f, "dgram:{to}"),
+        }
+    }
+}
+
 /// One end of a redirector.
 #[derive(Debug, Clone)]
 pub enum End {
@@ -163,6 +218,8 @@ pub enum End {
     Netdev(Netdev),
     /// indev or outdev.
     Stream(StreamPlan),
+    /// indev or outdev, without a connection.
+    Datagram(DatagramPlan),
 }
 
 impl fmt::Display for End {
@@ -170,6 +227,7 @@ impl fmt::Display for End {
         match self {
             Self::Netdev(netdev) => netdev.fmt(f),
             Self::Stream(stream) => stream.address.fmt(f),
+            Self::Datagram(datagram) => datagram.fmt(f),
         }
     }
 }
@@ -179,6 +237,7 @@ impl End {
         match self {
             Self::Netdev(netdev) => &mut netdev.namespace,
             Self::Stream(stream) => &mut stream.namespace,
+            Self::Datagram(datagram) => &mut datagram.namespace,
         }
     }
 }

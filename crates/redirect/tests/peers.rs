@@ -531,3 +531,23 @@ fn peers_that_bring_nonsense_again_and_again_do_not_fill_the_log() {
     assert_eq!(b.wait_for(1, PATIENCE).ranges(0), [(0, 0)]);
     running.stop();
 }
+
+#[test]
+fn what_the_peer_of_an_output_sends_is_discarded_and_told_once() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let directory = Directory::new();
+    let _a = Reader::on_tap(tap("tapA"));
+    let running = start(to(server(&directory.path("out"))));
+    let mut peer = Peer::connect(&directory.path("out"), false);
+    running.wait_told(EventKind::OutputBack, 1);
+    // More than the kernel keeps: who is not read would wait here.
+    for _ in 0..2_000 {
+        peer.send(&[], &[0; 1_500]);
+    }
+    support::send("tapA", 0..3);
+    for _ in 0..3 {
+        assert_eq!(peer.receive().unwrap().frame.len(), 64);
+    }
+    running.wait_told(EventKind::Warning, 1);
+    assert_eq!(running.stop().counters.forwarded, 3);
+}

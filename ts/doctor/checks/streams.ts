@@ -23,14 +23,11 @@ function checkAddress(end: StreamEnd, facts: Facts): Finding[] {
   return server ? [checkServer(end, facts)] : checkClient(end, facts)
 }
 
-function checkServer(end: StreamEnd, { request, process }: Facts): Finding {
+function checkServer(end: StreamEnd, facts: Facts): Finding {
+  const { request } = facts
   const about = nameOf(end)
   const { file, listening, server, ferry, plan } = end
-  if (listening === undefined) {
-    return error('STREAM_INVALID', ExitStatus.Failed, about, 'that is no address of this host to listen at', {
-      note: '`ip address` shows those there are; tcp:localhost:PORT is for this host alone',
-    })
-  }
+  if (listening === undefined) return noAddressOfThisHost(about)
   if (listening && ferry !== undefined) {
     return info('STREAM_FOLLOWED', about, `tapferry ${ferry} listens there`)
   }
@@ -41,6 +38,17 @@ function checkServer(end: StreamEnd, { request, process }: Facts): Finding {
     })
   }
   if (file === undefined) return ok('STREAM_READY', about, 'the port is free')
+  return checkPath(about, pathOf(end), file, facts)
+}
+
+export function noAddressOfThisHost(about: string): Finding {
+  return error('STREAM_INVALID', ExitStatus.Failed, about, 'that is no address of this host to listen at', {
+    note: '`ip address` shows those there are; localhost is for this host alone',
+  })
+}
+
+/** Whether a socket can be made at a path at which nobody is. */
+export function checkPath(about: string, path: string, file: SocketFile, { process }: Facts): Finding {
   if (file.kind === 'other') return noSocket(about)
   if (file.directory === 'missing') {
     return error(
@@ -49,7 +57,7 @@ function checkServer(end: StreamEnd, { request, process }: Facts): Finding {
       about,
       'there is no such directory to make a socket in',
       {
-        fix: `mkdir -p ${quote(directoryOf(end))}`,
+        fix: `mkdir -p ${quote(directoryOf(path))}`,
       },
     )
   }
@@ -74,7 +82,7 @@ function checkServer(end: StreamEnd, { request, process }: Facts): Finding {
 function checkClient(end: StreamEnd, facts: Facts): Finding[] {
   const about = nameOf(end)
   const { file, listening, ferry, clients, server } = end
-  const refused = file === undefined ? undefined : checkFile(end, file, facts)
+  const refused = file === undefined ? undefined : checkSocket(nameOf(end), pathOf(end), file, facts)
   if (refused !== undefined) return [refused]
   if (listening === undefined) {
     const untried =
@@ -117,12 +125,16 @@ function unreachable(end: StreamEnd, why: string, { request, process }: Facts): 
 }
 
 /** Whether this user may connect to it, as far as the file tells. */
-function checkFile(end: StreamEnd, file: SocketFile, { process }: Facts): Finding | undefined {
-  const about = nameOf(end)
+export function checkSocket(
+  about: string,
+  path: string,
+  file: SocketFile,
+  { process }: Facts,
+): Finding | undefined {
   if (file.kind === 'other') return noSocket(about)
   const closed = file.closedDirectories.map(quote).join(' ')
   if (closed === '' && (file.kind === 'none' || file.writable)) return undefined
-  const socket = quote(pathOf(end))
+  const socket = quote(path)
   const ways = [
     ...(closed === '' ? [] : [`chmod o+x ${closed}`]),
     ...(file.writable ? [] : [`chown ${process.uid} ${socket}`, `chmod u+rw ${socket}`]),
@@ -180,6 +192,6 @@ function pathOf({ plan }: StreamEnd): string {
   return plan.address.kind === 'unix' ? plan.address.path : ''
 }
 
-function directoryOf(end: StreamEnd): string {
-  return pathOf(end).replace(/\/[^/]*$/, '') || '/'
+function directoryOf(path: string): string {
+  return path.replace(/\/[^/]*$/, '') || '/'
 }

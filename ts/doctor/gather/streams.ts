@@ -51,7 +51,7 @@ async function lookAtStream(
 }
 
 /** A server replaces a socket, and no link to one; a client follows links. */
-async function fileAt(path: string, isServer: boolean): Promise<SocketFile> {
+export async function fileAt(path: string, isServer: boolean): Promise<SocketFile> {
   const found = await (isServer ? lstat(path) : stat(path)).catch(() => undefined)
   const directory = dirname(path)
   const isThere = (await stat(directory).catch(() => undefined))?.isDirectory() ?? false

@@ -47,7 +47,7 @@ pub(super) fn take_over(descriptor: &OwnedFd) -> Result<OwnedFd, StreamError> {
     })
 }
 
-pub(super) fn dial_unix(path: &Path) -> Result<OwnedFd, StreamError> {
+fn dial_unix(path: &Path) -> Result<OwnedFd, StreamError> {
     let refused = || StreamError::refused(Attempt::ConnectToPath);
     let no_peer = |why: &str| StreamError::Unreachable { why: why.into(), lack: Lack::Listener };
     let address = SocketAddrUnix::new(path).map_err(refused())?;
@@ -80,7 +80,7 @@ fn dial_tcp(host: &str, port: u16) -> Result<OwnedFd, StreamError> {
 }
 
 /// Whether there is a socket at a path, also behind a symbolic link.
-pub(super) fn is_socket(path: &Path) -> bool {
+pub(crate) fn is_socket(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 

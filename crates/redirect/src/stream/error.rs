@@ -10,11 +10,11 @@ use tapferry_sys::Errno;
 pub enum Attempt {
     /// To listen at a path.
     ListenAtPath,
-    /// To listen on a port of TCP.
+    /// To listen on a port of TCP, or to take a port of UDP.
     ListenOnPort,
     /// To connect to a path.
     ConnectToPath,
-    /// To connect to a port of TCP.
+    /// To connect to a port of TCP, or to send to one of UDP.
     ConnectToHost,
     /// To take over a descriptor.
     TakeDescriptor,
@@ -22,6 +22,8 @@ pub enum Attempt {
     Read,
     /// To start the thread that dials.
     StartThread,
+    /// To make room for datagrams.
+    MakeRoom,
 }
 
 impl fmt::Display for Attempt {
@@ -32,6 +34,7 @@ impl fmt::Display for Attempt {
             Self::TakeDescriptor => "take over this descriptor",
             Self::Read => "read from it",
             Self::StartThread => "start a thread for it",
+            Self::MakeRoom => "make room for its datagrams",
         })
     }
 }
@@ -59,6 +62,9 @@ pub enum StreamError {
     /// What is there is a socket of another kind.
     #[error("it is no stream socket that is connected or listens")]
     NotAStream,
+    /// What is there takes no datagrams.
+    #[error("it is a stream socket, and takes no datagrams")]
+    NotDatagrams,
     /// A peer that should be there is not.
     #[error("no connection: {why}")]
     Unreachable {
@@ -91,7 +97,7 @@ impl StreamError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::InUse => "STREAM_IN_USE",
-            Self::NotASocket | Self::NotAStream => "STREAM_INVALID",
+            Self::NotASocket | Self::NotAStream | Self::NotDatagrams => "STREAM_INVALID",
             Self::Unreachable { .. } | Self::NotYet => "STREAM_UNREACHABLE",
             Self::Malformed(_) => "STREAM_MALFORMED",
             Self::Closed => "STREAM_CLOSED",
@@ -112,6 +118,7 @@ impl StreamError {
             Self::NotAStream => {
                 "pass a connected or listening stream socket, as a service manager or a socketpair(2) gives it"
             }
+            Self::NotDatagrams => "write unix:PATH to connect to it, without dgram:",
             Self::Unreachable { lack: Lack::Listener, .. } | Self::NotYet => {
                 "start the other end first, or with `--wait` be patient; `,server` listens here instead"
             }
@@ -130,7 +137,7 @@ impl StreamError {
     }
 
     /// For `map_err`: the kernel's refusal of an attempt.
-    pub(super) fn refused(attempt: Attempt) -> impl FnOnce(Errno) -> Self {
+    pub(crate) fn refused(attempt: Attempt) -> impl FnOnce(Errno) -> Self {
         move |errno| Self::Refused { attempt, errno }
     }
 }
@@ -155,5 +162,6 @@ fn hint_of(attempt: Attempt, errno: Errno) -> &'static str {
         Attempt::ListenAtPath | Attempt::ConnectToPath => "see the path for mistakes",
         Attempt::Read => "see the other end for why",
         Attempt::StartThread => "`ulimit -u` and the memory may be exhausted",
+        Attempt::MakeRoom => "the memory may be exhausted",
     }
 }

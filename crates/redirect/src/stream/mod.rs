@@ -2,15 +2,17 @@
 //!
 //! - [`peers`]: how an end comes by its peers: it listens, it dials, or it was given one
 //! - [`dial`]: one connection made, and one sought for as long as it takes
-//! - [`listen`]: a socket that peers connect to
+//! - [`listen`]: a socket that peers connect to; [`bound_path`]: the path of one
 //! - [`reader`]: frames from a peer
-//! - [`writer`]: frames to a peer
+//! - [`writer`]: frames to a peer; [`discard`]: what that one sends
 //! - [`error`]: why an end could not be opened
 //!
 //! Invariants: once a redirector has started, nothing here blocks its thread; a peer that misbehaves costs its own connection and
 //! nothing else; no half of a record is ever taken from one connection and half from the next.
 
+pub(crate) mod bound_path;
 pub(crate) mod dial;
+mod discard;
 pub(crate) mod error;
 pub(crate) mod listen;
 pub(crate) mod peers;
@@ -35,13 +37,19 @@ pub(crate) fn is_tcp(socket: impl AsFd) -> bool {
         .is_ok_and(|address| [AddressFamily::INET, AddressFamily::INET6].contains(&address.address_family()))
 }
 
-/// Sets a connection up: frames leave at once, in a buffer with room for long ones, and a machine that is gone is
-/// noticed. (Not by TCP_USER_TIMEOUT: that ends the connection of a peer that is alive and does not read, too.) A kernel that refuses any of it leaves a connection that works all the same.
-fn tune(socket: impl AsFd) {
+/// Asks for room in the kernel for frames on their way to a peer. One that refuses leaves less.
+pub(crate) fn widen(socket: impl AsFd) {
     let socket = socket.as_fd();
     sockopt::set_socket_send_buffer_size_force(socket, SEND_BUFFER)
         .or_else(|_| sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER))
         .ok();
+}
+
+/// Sets a connection up: frames leave at once, in a buffer with room for long ones, and a machine that is gone is
+/// noticed. (Not by TCP_USER_TIMEOUT: that ends the connection of a peer that is alive and does not read, too.) A kernel that refuses any of it leaves a connection that works all the same.
+fn tune(socket: impl AsFd) {
+    let socket = socket.as_fd();
+    widen(socket);
     if is_tcp(socket) {
         sockopt::set_tcp_nodelay(socket, true).ok();
         sockopt::set_socket_keepalive(socket, true).ok();

@@ -11,16 +11,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use arrayvec::ArrayVec;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 use tapferry_frame::ethernet::TAG_OFFSET;
-use tapferry_frame::gso::{SegmentError, Segmenter};
 use tapferry_frame::vnet::VnetHeader;
 use tapferry_stream::{Framing, Prefix};
 use tapferry_sys::{Errno, unread};
 
+use super::discard::discard;
 use crate::counters::DropReason;
 use crate::frame::{Frame, LONGEST_VNET_HDR};
-use crate::outlet::{Step, with_tag};
+use crate::outlet::Step;
 use crate::pipeline::BATCH;
-use crate::plan::StreamPlan;
+use crate::plan::{Address, StreamPlan};
+use crate::whole::{is_whole, make_whole, require_complete};
 
 /// `struct virtio_net_hdr_v1`, of every guest since virtio 1.0, in bytes.
 const MODERN_VNET_HDR: usize = 12;
@@ -37,6 +38,11 @@ const COPIED_AT_MOST: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Writer {
     peer: Option<OwnedFd>,
+    /// Whether what the peer sends is ours to read: of a descriptor that was passed, somebody else may have the other
+    /// direction.
+    is_ours: bool,
+    /// Whether the peer may send something.
+    may_send: bool,
     framing: Framing,
     /// Bytes of the virtio-net header, where it is told.
     vnet_hdr_len: Option<usize>,
@@ -71,6 +77,8 @@ impl Writer {
     pub(crate) fn new(plan: &StreamPlan, complete_offloads: bool) -> Self {
         Self {
             peer: None,
+            is_ours: !matches!(plan.address, Address::Passed { .. }),
+            may_send: false,
             framing: Framing { vnet_hdr: plan.vnet_hdr, ..Default::default() },
             vnet_hdr_len: plan.vnet_hdr_len,
             complete_offloads,
@@ -84,7 +92,21 @@ impl Writer {
 
     /// Writes to this peer from now on.
     pub(crate) fn attach(&mut self, peer: OwnedFd) {
+        self.may_send = self.is_ours;
         self.peer = Some(peer);
+    }
+
+    /// Whether to wait for what the peer sends.
+    pub(crate) fn may_send(&self) -> bool {
+        self.may_send
+    }
+
+    /// Reads what the peer has sent, and forgets it. Says whether there was anything.
+    pub(crate) fn discard(&mut self) -> bool {
+        let Some(peer) = self.peer.as_ref().filter(|_| self.may_send) else { return false };
+        let discarded = discard(peer);
+        self.may_send = !discarded.end;
+        discarded.any
     }
 
     /// Closes the connection. A frame that the peer has half of is gone.
@@ -173,15 +195,9 @@ impl Writer {
     /// How a frame is written; what cannot be written has its reason.
     fn item(&mut self, frame: &Frame<'_>) -> Result<Item, DropReason> {
         let captured = &frame.captured;
-        if captured.is_truncated() {
-            return Err(DropReason::Truncated);
-        }
-        if captured.bytes.is_empty() || (captured.beside.is_some() && captured.bytes.len() < TAG_OFFSET) {
-            return Err(DropReason::Malformed);
-        }
+        require_complete(captured)?;
         let header_len = self.header_len(frame);
-        let is_whole = !captured.vnet.needs_checksum() && captured.vnet.gso_kind().is_none();
-        if !is_whole && (header_len == 0 || self.complete_offloads) {
+        if !is_whole(captured) && (header_len == 0 || self.complete_offloads) {
             return self.make_whole(frame, header_len);
         }
         let header = if self.complete_offloads { Some([0; LONGEST_VNET_HDR]) } else { header_of(frame) };
@@ -196,28 +212,18 @@ impl Writer {
 
     /// Records of whole frames, each with a header that says so.
     fn make_whole(&mut self, frame: &Frame<'_>, header_len: usize) -> Result<Item, DropReason> {
-        let captured = &frame.captured;
-        let vnet = match captured.beside {
-            None => captured.vnet,
-            Some(_) => captured.vnet.with_tag_inserted().ok_or(DropReason::Malformed)?,
-        };
-        let tagged = captured.beside.map(|_| with_tag(captured.bytes, captured.beside));
-        let mut segments = Segmenter::new(vnet, tagged.as_deref().unwrap_or(captured.bytes)).map_err(
-            |error| match error {
-                SegmentError::Unsupported(_) => DropReason::UnsupportedOffload,
-                SegmentError::TooLong => DropReason::TooLong,
-                SegmentError::Malformed(_) => DropReason::Malformed,
-            },
-        )?;
-        let start = self.made.len();
-        while segments.next_into(&mut self.segment) {
-            let Some(prefix) = Prefix::new(self.framing, header_len, self.segment.len()) else {
-                self.made.truncate(start);
-                return Err(DropReason::TooLong);
-            };
-            self.made.extend_from_slice(prefix.as_bytes());
-            self.made.extend_from_slice(&[0; LONGEST_VNET_HDR][..header_len]);
-            self.made.extend_from_slice(&self.segment);
+        let Self { made, segment, framing, .. } = self;
+        let start = made.len();
+        let written = make_whole(&frame.captured, segment, |segment| {
+            let prefix = Prefix::new(*framing, header_len, segment.len()).ok_or(DropReason::TooLong)?;
+            made.extend_from_slice(prefix.as_bytes());
+            made.extend_from_slice(&[0; LONGEST_VNET_HDR][..header_len]);
+            made.extend_from_slice(segment);
+            Ok(())
+        });
+        if let Err(reason) = written {
+            made.truncate(start);
+            return Err(reason);
         }
         let body = start..self.made.len();
         Ok(Item { head: ArrayVec::new(), tag: None, len: body.len(), body: Body::Made(body) })

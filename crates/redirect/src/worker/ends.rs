@@ -1,10 +1,11 @@
-//! The two ends of a redirector: interfaces or streams.
+//! The two ends of a redirector: interfaces, streams or datagrams.
 
 use tapferry_sys::clock;
 use tapferry_sys::link::LinkWatch;
 
 use crate::capture::Capture;
 use crate::counters::Outages;
+use crate::datagram::reader::DatagramReader;
 use crate::endpoint::{Endpoint, State, Transition};
 use crate::error::{Role, StartError};
 use crate::event::{Event, EventKind};
@@ -13,18 +14,21 @@ use crate::plan::{Netdev, StreamPlan};
 use crate::stream::peers::Peers;
 use crate::stream::reader::Reader;
 
+use super::datagrams::DatagramEnd;
 use super::report::transition_event;
 
 /// Where frames come from.
 pub(super) enum Input {
     Netdev { end: NetdevEnd, capture: Option<Capture> },
     Stream { end: StreamEnd, reader: Reader },
+    Datagram { end: DatagramEnd, reader: DatagramReader },
 }
 
 /// Where frames go; what sends them is the outlet's.
 pub(super) enum Output {
     Netdev(NetdevEnd),
     Stream(StreamEnd),
+    Datagram(DatagramEnd),
 }
 
 /// An interface, and the watch over the namespace that it is in.
@@ -130,7 +134,7 @@ impl Input {
     /// When peers are to be listened for again.
     pub(super) fn listen_at(&self) -> Option<u64> {
         match self {
-            Self::Netdev { .. } => None,
+            Self::Netdev { .. } | Self::Datagram { .. } => None,
             Self::Stream { end, .. } => end.listen_at,
         }
     }
@@ -139,20 +143,21 @@ impl Input {
         match self {
             Self::Netdev { end, .. } => end,
             Self::Stream { end, .. } => end,
+            Self::Datagram { end, .. } => end,
         }
     }
 
     pub(super) fn capture(&self) -> Option<&Capture> {
         match self {
             Self::Netdev { capture, .. } => capture.as_ref(),
-            Self::Stream { .. } => None,
+            Self::Stream { .. } | Self::Datagram { .. } => None,
         }
     }
 
     pub(super) fn capture_mut(&mut self) -> Option<&mut Capture> {
         match self {
             Self::Netdev { capture, .. } => capture.as_mut(),
-            Self::Stream { .. } => None,
+            Self::Stream { .. } | Self::Datagram { .. } => None,
         }
     }
 }
@@ -161,7 +166,7 @@ impl Output {
     /// When peers are to be listened for again.
     pub(super) fn listen_at(&self) -> Option<u64> {
         match self {
-            Self::Netdev(_) => None,
+            Self::Netdev(_) | Self::Datagram(_) => None,
             Self::Stream(end) => end.listen_at,
         }
     }
@@ -170,14 +175,15 @@ impl Output {
         match self {
             Self::Netdev(end) => end,
             Self::Stream(end) => end,
+            Self::Datagram(end) => end,
         }
     }
 
-    /// Largest layer-3 packet in bytes; a stream has no such limit.
+    /// Largest layer-3 packet in bytes; where frames do not leave as packets, there is no such limit.
     pub(super) fn mtu(&self) -> u32 {
         match self {
             Self::Netdev(end) => end.endpoint.mtu(),
-            Self::Stream(_) => u32::MAX,
+            Self::Stream(_) | Self::Datagram(_) => u32::MAX,
         }
     }
 }

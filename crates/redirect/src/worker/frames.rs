@@ -1,5 +1,6 @@
 //! Having frames moved, and waiting where they cannot be.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::epoll;
@@ -27,6 +28,7 @@ impl Worker {
         let pumped = match &mut self.ends.input {
             Input::Netdev { capture, .. } => self.pipeline.pump(capture.as_mut(), mtu),
             Input::Stream { reader, .. } => self.pipeline.pump(Some(reader), mtu),
+            Input::Datagram { reader, .. } => self.pipeline.pump(Some(reader), mtu),
         };
         self.wait_for_room(pumped);
         if let Some(refusal) = self.pipeline.outlet.take_refusal() {
@@ -63,13 +65,19 @@ impl Worker {
         match self.pipeline.outlet.exit() {
             Exit::Netdev(exit) => {
                 let Some(injector) = exit.injector() else { return };
-                if is_blocked {
-                    epoll::add(&self.epoll, injector, Token::Output.data(), epoll::EventFlags::OUT).ok();
-                } else {
-                    epoll::delete(&self.epoll, injector).ok();
-                }
+                self.listen_for_room(injector, is_blocked);
             }
+            Exit::Datagram(writer) => self.listen_for_room(writer, is_blocked),
             Exit::Stream(_) => self.listen_to_output_peer(),
+        }
+    }
+
+    /// Listens to a socket that has nothing to say but that it takes more.
+    fn listen_for_room(&self, socket: impl AsFd, is_blocked: bool) {
+        if is_blocked {
+            epoll::add(&self.epoll, socket, Token::Output.data(), epoll::EventFlags::OUT).ok();
+        } else {
+            epoll::delete(&self.epoll, socket).ok();
         }
     }
 
@@ -122,9 +130,17 @@ impl Worker {
     /// Takes what the peer has sent so far, and reads no more.
     fn close_reader(&mut self) {
         self.drain(|worker| worker.pumped == Pumped::Idle);
-        if let Input::Stream { reader, .. } = &mut self.ends.input {
-            reader.close();
-            self.pipeline.drop_from(reader);
+        self.account_overflow();
+        match &mut self.ends.input {
+            Input::Netdev { .. } => {}
+            Input::Stream { reader, .. } => {
+                reader.close();
+                self.pipeline.drop_from(reader);
+            }
+            Input::Datagram { reader, .. } => {
+                reader.close();
+                self.pipeline.drop_from(reader);
+            }
         }
     }
 

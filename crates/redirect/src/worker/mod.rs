@@ -4,8 +4,9 @@
 //! at.
 //!
 //! This file has the loop and the commands; [`ends`] is what the two ends are, [`interfaces`] follows those that are
-//! interfaces, [`streams`] those that are streams, [`frames`] has frames moved and waits, [`report`] counts and tells.
+//! interfaces, [`streams`] those that are streams, [`datagrams`] has those that are datagrams, [`frames`] has frames moved and waits, [`report`] counts and tells.
 
+mod datagrams;
 mod ends;
 mod frames;
 mod interfaces;
@@ -33,6 +34,7 @@ use crate::redirector::Command;
 use crate::stream::reader::Reader;
 use crate::stream::writer::Writer;
 use crate::thread::Inbox;
+use datagrams::DatagramEnd;
 use ends::{Ends, Input, NetdevEnd, Output, Side};
 
 /// What woke the loop.
@@ -125,12 +127,20 @@ impl Worker {
                 let (end, peer) = streams::open(stream, Side::Output, plan.wait, &inbox.wake)?;
                 (Output::Stream(end), Exit::Stream(Writer::new(stream, plan.complete_offloads)), peer)
             }
+            End::Datagram(datagram) => {
+                let writer = datagrams::open_writer(datagram)?;
+                (Output::Datagram(DatagramEnd), Exit::Datagram(writer), None)
+            }
         };
         let (input, input_peer) = match &plan.input {
             End::Netdev(netdev) => (Input::Netdev { end: NetdevEnd::look_up(netdev)?, capture: None }, None),
             End::Stream(stream) => {
                 let (end, peer) = streams::open(stream, Side::Input, plan.wait, &inbox.wake)?;
                 (Input::Stream { end, reader: Reader::new(stream) }, peer)
+            }
+            End::Datagram(datagram) => {
+                let reader = datagrams::open_reader(datagram)?;
+                (Input::Datagram { end: DatagramEnd, reader }, None)
             }
         };
         let mut worker = Self {
@@ -157,6 +167,7 @@ impl Worker {
         };
         worker.open_interfaces()?;
         worker.open_streams(input_peer, output_peer)?;
+        worker.listen_to_datagrams()?;
         worker.announce_start();
         Ok(worker)
     }

@@ -12,7 +12,11 @@ use crate::outlet::Refusal;
 
 impl Worker {
     pub(super) fn account_overflow(&mut self) {
-        let overflow = self.ends.input.capture_mut().map_or(0, Capture::take_overflow);
+        let overflow = match &mut self.ends.input {
+            Input::Netdev { capture, .. } => capture.as_mut().map_or(0, Capture::take_overflow),
+            Input::Stream { .. } => 0,
+            Input::Datagram { reader, .. } => reader.take_overflow(),
+        };
         self.pipeline.counters.overflow(overflow);
         self.warn_of_drops();
     }
@@ -45,11 +49,11 @@ impl Worker {
             running: gate.running(),
             engine: match &self.ends.input {
                 Input::Netdev { capture, .. } => capture.as_ref().map_or(Engine::Closed, Capture::engine),
-                Input::Stream { .. } => Engine::Stream,
+                Input::Stream { .. } | Input::Datagram { .. } => Engine::Stream,
             },
             lost_at_output: match &self.ends.output {
                 Output::Netdev(end) => end.endpoint.lost(),
-                Output::Stream(_) => 0,
+                Output::Stream(_) | Output::Datagram(_) => 0,
             },
             input_outages: self.ends.input.facts().outages(now),
             output_outages: self.ends.output.facts().outages(now),

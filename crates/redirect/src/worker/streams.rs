@@ -86,11 +86,11 @@ impl Worker {
             // Others wait in its queue. It may not have been waited for.
             epoll::delete(&self.epoll, listener).ok();
         }
-        let (token, flags) = match side {
-            Side::Input => (Token::Input, epoll::EventFlags::IN),
-            Side::Output => (Token::Output, output_flags(&peer, false)),
+        let token = match side {
+            Side::Input => Token::Input,
+            Side::Output => Token::Output,
         };
-        epoll::add(&self.epoll, &peer, token.data(), flags)
+        epoll::add(&self.epoll, &peer, token.data(), epoll::EventFlags::IN)
             .map_err(|errno| Error::new("add to epoll", self.address(side), errno))?;
         match side {
             Side::Input => {
@@ -104,6 +104,7 @@ impl Worker {
                 }
                 self.pipeline.outlet.bar(None);
                 self.awaits_output = None;
+                self.listen_to_output_peer();
             }
         }
         if self.announced_ready && !doubtful {
@@ -160,7 +161,10 @@ impl Worker {
             return Ok(());
         };
         if !flags.intersects(gone) {
-            self.unblock();
+            if flags.contains(epoll::EventFlags::OUT) {
+                self.unblock();
+            }
+            self.discard_from_output();
             return Ok(());
         }
         let Some(peer) = writer.peer() else { return Ok(()) };
@@ -169,6 +173,24 @@ impl Worker {
             _ => HAS_LEFT.to_owned(),
         };
         self.lose_output_peer(&reason)
+    }
+
+    /// What the output's peer sends goes nowhere.
+    fn discard_from_output(&mut self) {
+        let Some(writer) = self.pipeline.outlet.writer() else { return };
+        let (discarded, may_send) = (writer.discard(), writer.may_send());
+        if !may_send {
+            self.listen_to_output_peer();
+        }
+        if discarded {
+            let address = self.address(Side::Output);
+            self.warn("peer_sends", || {
+                format!(
+                    "outdev '{address}': the peer sends frames, too: they are read and discarded; for both \
+                     directions of one connection hand it to two tapferrys, as fd:N"
+                )
+            });
+        }
     }
 
     /// Tells of a peer that brings frames after others brought nonsense.
@@ -329,11 +351,12 @@ impl Worker {
         Ok(next != Next::Never)
     }
 
-    /// Waits for what the output's peer has to say: that it is gone, and, where it is full, that it is not.
+    /// Waits for what the output's peer has to say: that it is gone, where it is full, that it is not, and what is to
+    /// be discarded.
     pub(super) fn listen_to_output_peer(&self) {
         let Exit::Stream(writer) = self.pipeline.outlet.exit() else { return };
         if let Some(peer) = writer.peer() {
-            let flags = output_flags(peer, self.awaits_output.is_some());
+            let flags = output_flags(peer, self.awaits_output.is_some(), writer.may_send());
             epoll::modify(&self.epoll, peer, Token::Output.data(), flags).ok();
         }
     }
@@ -351,13 +374,13 @@ impl Worker {
     }
 }
 
-/// What to wait for from a peer that is written to. It is not read: somebody else may read from the same socket. A
-/// machine that closes its end of TCP says no more than that it will not send, so that counts as leaving; on a unix
+/// What to wait for from a peer that is written to. A machine that closes its end of TCP says no more than that it will not send, so that counts as leaving; on a unix
 /// socket a peer that only shuts its own direction down still reads.
-fn output_flags(peer: impl AsFd, blocked: bool) -> epoll::EventFlags {
+fn output_flags(peer: impl AsFd, blocked: bool, may_send: bool) -> epoll::EventFlags {
     let leaving = if is_tcp(peer) { epoll::EventFlags::RDHUP } else { epoll::EventFlags::empty() };
     let room = if blocked { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
-    leaving | room
+    let sent = if may_send { epoll::EventFlags::IN } else { epoll::EventFlags::empty() };
+    leaving | room | sent
 }
 
 /// A connection that lasted as long was a good one: the next is looked for without delay.
