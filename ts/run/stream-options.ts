@@ -19,7 +19,7 @@ export const streamOptions = {
     flags: '--indev',
     value: 'ADDR',
     group: STREAMS,
-    brief: 'take frames from this stream',
+    brief: 'take frames from this stream, or datagrams',
     help: [
       "Take frames from this stream instead of --in-netdev: QEMU's filter-mirror",
       'or filter-redirector (its outdev), -netdev stream, or another tapferry.',
