@@ -124,9 +124,11 @@ impl DatagramWriter {
         let Some(unsent) = self.parts.get(sent) else { return Step::Sent(prepared) };
         let complete = unsent.frame;
         let is_begun = sent > 0 && self.parts[sent - 1].frame == complete;
-        match end {
-            Err(errno) if errno != Errno::AGAIN && sent > 0 => self.pending = Some(errno),
-            _ => {}
+        if let Err(errno) = end
+            && errno != Errno::AGAIN
+            && sent > 0
+        {
+            self.pending = Some(errno);
         }
         match end {
             _ if is_begun => {
