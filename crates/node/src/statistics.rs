@@ -81,6 +81,7 @@ fn names(end: &End) -> (Option<String>, Option<String>) {
     match end {
         End::Netdev(netdev) => (Some(netdev.to_string()), None),
         End::Stream(stream) => (None, Some(stream.address.to_string())),
+        End::Datagram(datagrams) => (None, Some(datagrams.to_string())),
     }
 }
 
