@@ -11,7 +11,8 @@ import type { Running } from '../support/cli.ts'
 import { counted, joined, received } from './streams.ts'
 import { exactly, type Site, summaryOf, testsWith } from './support.ts'
 
-const FRAMES = 300
+/** As many as wait in a UDP socket of QEMU's, however busy the machine is. */
+const FRAMES = 60
 const SEGMENTS = 40
 
 interface Kind {
