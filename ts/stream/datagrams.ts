@@ -8,13 +8,13 @@
  */
 
 import type { TapferryError } from '../errors.ts'
+import { splitAtCommas } from '../qemu/keyval.ts'
 import {
   type HostPort,
   type Invalid,
   invalidAddress,
   parseHostPort,
   parsePath,
-  splitAtCommas,
   type UnixAddress,
 } from './address.ts'
 
