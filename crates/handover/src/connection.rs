@@ -87,9 +87,14 @@ impl PeerClock {
         }
     }
 
-    /// Half of the shortest round trip, in nanoseconds.
+    /// The shortest round trip, in nanoseconds.
+    pub(crate) fn round_trip_ns(&self) -> Option<u64> {
+        self.best.map(|(round_trip, _)| round_trip)
+    }
+
+    /// Half of that.
     pub(crate) fn delay_ns(&self) -> Option<u64> {
-        self.best.map(|(round_trip, _)| round_trip / 2)
+        self.round_trip_ns().map(|round_trip| round_trip / 2)
     }
 
     /// The peer's clock minus ours, in nanoseconds.

@@ -17,6 +17,7 @@
 //! - [`source`], [`destination`]: the two sides, each a handle and a thread with a state machine
 //! - [`wire`]: what they say to each other; [`connection`]: over a socket
 //! - [`cut`]: which frames the guest had when the VM stopped; [`evidence`]: what is known of that
+//! - [`rehearsal`]: both sides before the night; [`survey`], [`compare`]: what they are like, and what differs
 //! - [`event`], [`voice`]: what a handover tells of itself; [`report`]: what it counted
 //! - [`error`]: why one could not start
 //!
@@ -25,23 +26,28 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod cut;
 pub mod destination;
 pub mod error;
 pub mod event;
 pub mod plan;
+pub mod rehearsal;
 pub mod report;
 pub mod source;
 pub mod wire;
 
 mod connection;
 mod evidence;
+mod survey;
 mod voice;
 
+pub use compare::{Difference, Weight};
 pub use cut::{RamBlock, RingLocation};
 pub use destination::Destination;
 pub use error::HandoverError;
 pub use event::{Event, EventKind, Observer};
 pub use plan::{DestinationPlan, Identity, SourcePlan};
+pub use rehearsal::{Encounter, Rehearsal};
 pub use report::{DestinationReport, Outcome, SourceReport};
 pub use source::Source;

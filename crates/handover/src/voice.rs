@@ -1,5 +1,6 @@
 //! What one netdev's handover tells: every event, and each warning once.
 
+use crate::compare::{Difference, Weight};
 use crate::event::{Event, EventKind, Observer};
 
 /// Speaks for a netdev.
@@ -26,6 +27,14 @@ impl Voice {
             self.warned.push(code);
             let event = Event::new(EventKind::Warning, state, message).with_code(code);
             (self.observer)(event.about(&self.netdev));
+        }
+    }
+
+    /// Warns of differences between the two sides that cost something.
+    pub(crate) fn warn_of(&mut self, differences: &[Difference], state: &'static str) {
+        for Difference { code, message, .. } in differences.iter().filter(|each| each.weight != Weight::Note)
+        {
+            self.warn(code, state, message);
         }
     }
 }

@@ -181,6 +181,7 @@ mod tests {
             mtu: 1500,
             is_ethernet: true,
             is_tap: true,
+            vnet_header: Some(true),
             mac: None,
             tx_queue_length: 1000,
             tx_packets: 0,

@@ -231,7 +231,7 @@ fn port_state(state: BridgePortState) -> Option<PortState> {
 }
 
 /// The crate for rtnetlink leaves these attributes as bytes.
-fn tun(attributes: &[InfoTun]) -> Tun {
+pub(crate) fn tun(attributes: &[InfoTun]) -> Tun {
     let mut tun = Tun { queues: 1, ..Tun::default() };
     for attribute in attributes {
         let mut value = vec![0; attribute.value_len()];

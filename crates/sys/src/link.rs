@@ -5,12 +5,15 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::interfaces::tun;
 use crate::netdev::{IfIndex, InterfaceName, MacAddress};
 
 /// Multicast group of link changes: bit of RTNLGRP_LINK (linux/rtnetlink.h).
@@ -35,6 +38,8 @@ pub struct Link {
     pub is_ethernet: bool,
     /// A TUN/TAP interface.
     pub is_tap: bool,
+    /// Of a TUN/TAP interface: whether a virtio-net header goes before each frame (IFF_VNET_HDR).
+    pub vnet_header: Option<bool>,
     /// Its hardware address, when that has the six bytes of a MAC address.
     pub mac: Option<MacAddress>,
     /// Frames that may wait in a TAP, or in a queueing discipline of that name (`txqueuelen`).
@@ -189,6 +194,7 @@ fn describe(message: &LinkMessage) -> Option<Link> {
         mtu: 0,
         is_ethernet: carries_ethernet(message),
         is_tap: false,
+        vnet_header: None,
         mac: None,
         tx_queue_length: 0,
         tx_packets: 0,
@@ -208,6 +214,10 @@ fn describe(message: &LinkMessage) -> Option<Link> {
             }
             LinkAttribute::LinkInfo(info) => {
                 link.is_tap = info.iter().any(|item| matches!(item, LinkInfo::Kind(InfoKind::Tun)));
+                link.vnet_header = info.iter().find_map(|item| match item {
+                    LinkInfo::Data(InfoData::Tun(items)) => Some(tun(items).vnet_header),
+                    _ => None,
+                });
             }
             _ => {}
         }

@@ -26,6 +26,16 @@ const BLOCK: usize = 32;
 /// Twice what kernels have today: 64 features.
 const BLOCKS: usize = 4;
 
+/// What TUNSETOFFLOAD (linux/if_tun.h) switches on, by the kernel's names of it. UFO has none any more, and USO one for
+/// both versions of IP.
+const TUN_FLAGS: [(u32, &str); 5] = [
+    (libc::TUN_F_CSUM, "tx-checksum-ip-generic"),
+    (libc::TUN_F_TSO4, "tx-tcp-segmentation"),
+    (libc::TUN_F_TSO6, "tx-tcp6-segmentation"),
+    (libc::TUN_F_TSO_ECN, "tx-tcp-ecn-segmentation"),
+    (libc::TUN_F_USO4 | libc::TUN_F_USO6, "tx-udp-segmentation"),
+];
+
 /// Asks for the offloads of interfaces in one network namespace.
 #[derive(Debug)]
 pub struct Offloads {
@@ -79,6 +89,13 @@ impl Offloads {
         };
         let names = self.names.iter().enumerate();
         Ok(names.filter_map(|(index, feature)| is_active(index).then_some(feature.as_str())).collect())
+    }
+
+    /// Those of a TAP that its holder has allowed, as bits of TUNSETOFFLOAD (`TUN_F_*`, linux/if_tun.h). UFO cannot be
+    /// told.
+    pub fn tun_flags(&mut self, name: &InterfaceName) -> Result<u32, Error> {
+        let active = self.active(name)?;
+        Ok(TUN_FLAGS.iter().filter(|(_, name)| active.contains(name)).fold(0, |all, (flag, _)| all | flag))
     }
 
     fn read_names(&self, name: &InterfaceName) -> Result<Vec<String>, Errno> {

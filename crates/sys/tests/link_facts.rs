@@ -56,6 +56,7 @@ fn a_tap_is_described_as_it_is() {
         mtu: 9000,
         is_ethernet: true,
         is_tap: true,
+        vnet_header: Some(true),
         mac: Some(MacAddress(link::mac("tapA").unwrap())),
         tx_queue_length: 1000,
         tx_packets: 0,

@@ -6,7 +6,7 @@
 //!   the TAP's queue
 
 mod frames;
-mod reception;
+pub(crate) mod reception;
 mod state;
 mod talk;
 mod tap;
@@ -20,6 +20,7 @@ use crate::error::HandoverError;
 use crate::event::Observer;
 use crate::plan::DestinationPlan;
 use crate::report::DestinationReport;
+use crate::survey::Survey;
 use reception::{Guest, Reception, Visit};
 use worker::Worker;
 
@@ -54,15 +55,15 @@ impl Destination {
         let mut guests = Vec::new();
         let mut netdevs = Vec::new();
         for plan in plans {
-            let identity = plan.identity.clone();
+            let (identity, survey) = (plan.identity.clone(), Survey::of(&plan.netdev)?);
             let name = format!("handover-{}", plan.netdev);
             let observer = observer.clone();
             let open = move |inbox| Worker::open(plan, observer, inbox);
             let handle = Handle::start(&name, || Command::Stop, open, Worker::run)?;
-            guests.extend(handle.outbox().map(|outbox| Guest { identity, outbox }));
+            guests.push(Guest { identity, survey, outbox: handle.outbox() });
             netdevs.push(handle);
         }
-        let reception = Reception::open(from, guests, observer.clone())?;
+        let reception = Reception::open(from, guests, observer.clone(), None)?;
         Ok(Self { _reception: reception, netdevs })
     }
 

@@ -1,9 +1,10 @@
-//! Where sources arrive: one socket for all netdevs of a VM. Each source says who it is and is led to its netdev; others
-//! are refused with a reason.
+//! Where sources arrive: one socket for all netdevs of a VM. Each source says who it is and is led to its netdev; one that
+//! only rehearses is shown what there is; others are refused with a reason.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,15 +15,22 @@ use tapferry_redirect::thread::{NotStarted, Outbox};
 use tapferry_sys::clock;
 
 use super::Command;
+use crate::compare::Difference;
 use crate::connection::{Connection, Loss, nanos};
 use crate::error::HandoverError;
 use crate::event::{Event, EventKind, Observer};
 use crate::plan::Identity;
+use crate::rehearsal::{Encounter, refused};
+use crate::survey::Survey;
 use crate::wire::{Hello, Message, Refusal, RefusalCode, Role};
 
 /// How long a newcomer may take to say who it is.
 const HELLO: Duration = Duration::from_secs(5);
-/// Newcomers that have not said who they are; more wait in the socket's queue.
+/// How long one that rehearses may stay.
+const VISIT: Duration = Duration::from_secs(5);
+/// Reads from one that rehearses between two looks at everything else.
+const READS_PER_TURN: usize = 16;
+/// Newcomers that have not said who they are, and those who rehearse; more wait in the socket's queue.
 const NEWCOMERS: usize = 16;
 /// The same is told again after this long.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
@@ -32,9 +40,11 @@ const KINDS_TOLD: usize = 16;
 const TICK: Duration = Duration::from_millis(500);
 
 /// A netdev that sources come for.
-pub(super) struct Guest {
-    pub(super) identity: Identity,
-    pub(super) outbox: Outbox<Command>,
+pub(crate) struct Guest {
+    pub(crate) identity: Identity,
+    pub(crate) survey: Survey,
+    /// Where its sources are led; `None` in a rehearsal.
+    pub(crate) outbox: Option<Outbox<Command>>,
 }
 
 /// A source that has said who it is.
@@ -44,18 +54,19 @@ pub(crate) struct Visit {
 }
 
 /// The listening thread. Dropping it ends it, and the socket goes with it.
-pub(super) struct Reception {
+pub(crate) struct Reception {
     wake: Arc<OwnedFd>,
     ending: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Reception {
-    /// Listens where the plan says, for sources of these netdevs.
-    pub(super) fn open(
+    /// Listens where the plan says, for sources of these netdevs. A rehearsal hears of each that has come.
+    pub(crate) fn open(
         from: &StreamPlan,
         guests: Vec<Guest>,
         observer: Observer,
+        encounters: Option<Sender<Encounter>>,
     ) -> Result<Self, HandoverError> {
         let refused = |error: std::io::Error| NotStarted(error.to_string());
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
@@ -69,9 +80,11 @@ impl Reception {
             peers,
             guests,
             observer,
+            encounters,
             wake: Arc::clone(&wake),
             ending: Arc::clone(&ending),
             newcomers: Vec::new(),
+            visitors: Vec::new(),
             told: Vec::new(),
         };
         let thread =
@@ -96,13 +109,24 @@ struct Newcomer {
     since: u64,
 }
 
+/// One that rehearses, and has been told who we are.
+struct Visitor {
+    connection: Connection,
+    ours: Hello,
+    theirs: Hello,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    since: u64,
+}
+
 struct Desk {
     peers: Peers,
     guests: Vec<Guest>,
     observer: Observer,
+    encounters: Option<Sender<Encounter>>,
     wake: Arc<OwnedFd>,
     ending: Arc<AtomicBool>,
     newcomers: Vec<Newcomer>,
+    visitors: Vec<Visitor>,
     /// What was told lately, and when (CLOCK_MONOTONIC, nanoseconds).
     told: Vec<(String, u64)>,
 }
@@ -112,7 +136,7 @@ impl Desk {
         while !self.ending.load(Ordering::Acquire) {
             self.wait();
             let now = clock::monotonic_ns();
-            while self.newcomers.len() < NEWCOMERS
+            while self.has_room()
                 && let Ok(Some(socket)) = self.peers.take()
             {
                 self.newcomers.push(Newcomer { connection: Connection::new(socket), since: now });
@@ -120,22 +144,30 @@ impl Desk {
             for newcomer in std::mem::take(&mut self.newcomers) {
                 self.hear(newcomer, now);
             }
+            for visitor in std::mem::take(&mut self.visitors) {
+                self.attend(visitor, now);
+            }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.newcomers.len() + self.visitors.len() < NEWCOMERS
     }
 
     fn wait(&self) {
         let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
-        let listener = self.peers.listener().filter(|_| self.newcomers.len() < NEWCOMERS);
+        let listener = self.peers.listener().filter(|_| self.has_room());
         descriptors.extend(listener.map(|listener| PollFd::from_borrowed_fd(listener, PollFlags::IN)));
-        let newcomers = self.newcomers.iter().map(|newcomer| newcomer.connection.as_fd());
-        descriptors.extend(newcomers.map(|newcomer| PollFd::from_borrowed_fd(newcomer, PollFlags::IN)));
+        let newcomers = self.newcomers.iter().map(|newcomer| &newcomer.connection);
+        let connections = newcomers.chain(self.visitors.iter().map(|visitor| &visitor.connection));
+        descriptors.extend(connections.map(|peer| PollFd::from_borrowed_fd(peer.as_fd(), PollFlags::IN)));
         poll(&mut descriptors, Timespec::try_from(TICK).ok().as_ref()).ok();
     }
 
     /// Takes in what a newcomer says; it stays one, becomes a visit, or goes.
     fn hear(&mut self, mut newcomer: Newcomer, now: u64) {
         match newcomer.hello() {
-            Ok(Some(hello)) => self.lead(newcomer.connection, hello),
+            Ok(Some(hello)) => self.lead(newcomer.connection, hello, now),
             Ok(None) if now.saturating_sub(newcomer.since) > nanos(HELLO) => {
                 self.tell(&format!(
                     "a connection was closed: it has not said who it is for {} s",
@@ -148,27 +180,60 @@ impl Desk {
             Err(loss) => {
                 if let Some(refusal) = loss.refusal() {
                     newcomer.connection.refuse(refusal);
+                    self.note(|| Encounter::failed(None, None, (&loss).into()));
                 }
                 self.tell(&format!("a connection was refused: {loss}"));
             }
         }
     }
 
-    fn lead(&mut self, mut connection: Connection, hello: Hello) {
-        let refusal = match find(&self.guests, &hello) {
-            Ok(guest) => {
-                let visit = Box::new(Visit { connection, hello });
-                let Err(Command::Welcome(visit)) = guest.outbox.offer(Command::Welcome(visit)) else {
-                    return;
-                };
+    fn lead(&mut self, mut connection: Connection, hello: Hello, now: u64) {
+        let found = find(&self.guests, &hello);
+        let netdev = found.as_ref().ok().map(|place| self.guests[*place].identity.netdev_id.clone());
+        let refusal = match found.map(|place| &mut self.guests[place]) {
+            Ok(guest) if hello.role == Role::Rehearsal => {
+                let ours = guest.hello();
+                connection.push(&Message::Hello(ours.clone()));
+                connection.note_greeted();
+                return self.visitors.push(Visitor { connection, ours, theirs: hello, since: now });
+            }
+            Ok(Guest { outbox: Some(outbox), .. }) => {
+                let visit = Box::new(Visit { connection, hello: hello.clone() });
+                let Err(Command::Welcome(visit)) = outbox.offer(Command::Welcome(visit)) else { return };
                 connection = visit.connection;
                 let text = "the handover of this netdev is over".into();
                 Refusal { code: RefusalCode::State, text }
             }
+            Ok(guest) => {
+                let ours = guest.hello();
+                self.note(|| Encounter::at_destination(&ours, hello.clone(), connection.clock()));
+                let text =
+                    "tapferry handover check dest only rehearses: start handover dest for the migration";
+                return connection.refuse(Refusal { code: RefusalCode::State, text: text.into() });
+            }
             Err(refusal) => refusal,
         };
-        self.tell(&format!("a source was refused: {}", refusal.text));
+        let message = format!("a source was refused: {}", refusal.text);
+        self.tell(&message);
+        self.note(|| Encounter::failed(netdev, Some(hello), Difference { message, ..refused(refusal.code) }));
         connection.refuse(refusal);
+    }
+
+    /// Talks with one that rehearses until it goes.
+    fn attend(&mut self, mut visitor: Visitor, now: u64) {
+        let stays = visitor.talk(now).is_ok() && now.saturating_sub(visitor.since) < nanos(VISIT);
+        if stays {
+            return self.visitors.push(visitor);
+        }
+        let Visitor { connection, ours, theirs, .. } = visitor;
+        self.note(|| Encounter::at_destination(&ours, theirs, connection.clock()));
+    }
+
+    /// Only who rehearses is interested.
+    fn note(&self, encounter: impl FnOnce() -> Encounter) {
+        if let Some(encounters) = &self.encounters {
+            encounters.send(encounter()).ok();
+        }
     }
 
     /// Once in a while: whoever looks at the port every second must not fill a log.
@@ -179,6 +244,27 @@ impl Desk {
             self.told.push((message.to_owned(), now));
             (self.observer)(Event::new(EventKind::PeerRefused, "", message));
         }
+    }
+}
+
+impl Guest {
+    /// What it says of itself to one that rehearses.
+    fn hello(&mut self) -> Hello {
+        let role = if self.outbox.is_some() { Role::Destination } else { Role::Rehearsal };
+        self.survey.hello(role, &self.identity)
+    }
+}
+
+impl Visitor {
+    fn talk(&mut self, now: u64) -> Result<(), Loss> {
+        for _ in 0..READS_PER_TURN {
+            while self.connection.next()?.is_some() {}
+            if !self.connection.receive()? {
+                break;
+            }
+        }
+        self.connection.keep_alive(now)?;
+        self.connection.flush()
     }
 }
 
@@ -193,10 +279,10 @@ impl Newcomer {
     }
 }
 
-/// The netdev that a source comes for: of the same VM, with the guest's address, or else of the same id.
-fn find<'a>(guests: &'a [Guest], hello: &Hello) -> Result<&'a Guest, Refusal> {
+/// The place of the netdev that a source comes for: of the same VM, with the guest's address, or else of the same id.
+fn find(guests: &[Guest], hello: &Hello) -> Result<usize, Refusal> {
     let refusal = |code, text: String| Err(Refusal { code, text });
-    if hello.role != Role::Source {
+    if hello.role == Role::Destination {
         return refusal(
             RefusalCode::Role,
             "this side is a destination as well: --from of one of them must be --to".into(),
@@ -214,25 +300,20 @@ fn find<'a>(guests: &'a [Guest], hello: &Hello) -> Result<&'a Guest, Refusal> {
             format!("it comes with VM '{theirs}', and this side waits for '{ours}': their UUIDs differ"),
         );
     }
-    let by_mac = guests.iter().find(|guest| is_known(&hello.mac) && guest.identity.mac == hello.mac);
+    let by_mac = guests.iter().position(|guest| is_known(&hello.mac) && guest.identity.mac == hello.mac);
     let by_id = || {
-        guests.iter().find(|guest| {
+        guests.iter().position(|guest| {
             let differ = is_known(&hello.mac) && is_known(&guest.identity.mac);
             !differ && guest.identity.netdev_id == hello.netdev_id
         })
     };
     let only = || match guests {
-        [guest] if !(is_known(&hello.mac) && is_known(&guest.identity.mac)) => Some(guest),
+        [guest] if !(is_known(&hello.mac) && is_known(&guest.identity.mac)) => Some(0),
         _ => None,
     };
-    by_mac.or_else(by_id).or_else(only).map_or_else(
-        || {
-            let name = &hello.netdev_id;
-            refusal(
-                RefusalCode::UnknownNetdev,
-                format!("none of the VM's netdevs here has the address of its '{name}'"),
-            )
-        },
-        Ok,
-    )
+    let unknown = || Refusal {
+        code: RefusalCode::UnknownNetdev,
+        text: format!("none of the VM's netdevs here has the address of its '{}'", hello.netdev_id),
+    };
+    by_mac.or_else(by_id).or_else(only).ok_or_else(unknown)
 }

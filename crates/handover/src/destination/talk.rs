@@ -7,6 +7,7 @@ use tapferry_sys::clock;
 use super::reception::Visit;
 use super::state::State;
 use super::worker::Worker;
+use crate::compare::compare;
 use crate::connection::{Connection, Loss, nanos};
 use crate::event::EventKind;
 use crate::wire::{self, Ack, Cut, Hello, Message, Refusal, RefusalCode, Role};
@@ -32,7 +33,8 @@ impl Worker {
             let text = "the handover from another source is under way or over";
             return self.turn_away(connection, RefusalCode::State, text);
         }
-        connection.push(&Message::Hello(self.hello(&hello, is_same.then_some(self.next_index))));
+        let ours = self.hello(&hello, is_same.then_some(self.next_index));
+        connection.push(&Message::Hello(ours.clone()));
         connection.note_greeted();
         if !is_same {
             (self.session, self.next_index) = (Some(hello.session), 0);
@@ -46,13 +48,7 @@ impl Worker {
             self.tell(EventKind::LinkBack, "the source is there again");
         } else {
             self.announced_source = true;
-            if hello.mtu > self.mtu {
-                let message = format!(
-                    "the source's TAP has an MTU of {}, this one of {}: longer frames are lost",
-                    hello.mtu, self.mtu
-                );
-                self.warn("mtu_smaller", &message);
-            }
+            self.voice.warn_of(&compare(&hello, &ours, None), self.state.name());
             self.tell(EventKind::Ready, format!("the source of VM '{}' has come", hello.vm_name));
         }
     }
@@ -62,21 +58,12 @@ impl Worker {
         connection.refuse(Refusal { code, text: text.into() });
     }
 
-    pub(super) fn hello(&self, theirs: &Hello, next_index: Option<u64>) -> Hello {
-        let identity = &self.plan.identity;
+    pub(super) fn hello(&mut self, theirs: &Hello, next_index: Option<u64>) -> Hello {
         Hello {
-            role: Role::Destination,
             session: theirs.session,
             instance: self.instance,
-            vm_uuid: identity.vm_uuid,
-            vm_name: identity.vm_name.clone(),
-            netdev_id: identity.netdev_id.clone(),
-            mac: identity.mac,
-            mtu: self.mtu,
-            offloads: 0,
-            vnet_hdr_len: 0,
-            realtime_ns: clock::realtime_ns(),
             next_index,
+            ..self.survey.hello(Role::Destination, &self.plan.identity)
         }
     }
 

@@ -27,6 +27,7 @@ use crate::error::HandoverError;
 use crate::event::{EventKind, Observer};
 use crate::plan::DestinationPlan;
 use crate::report::{DestinationReport, Entered, Outcome};
+use crate::survey::Survey;
 use crate::voice::Voice;
 use crate::wire::Cut;
 
@@ -42,7 +43,8 @@ const LONGEST_SETTLING: Duration = Duration::from_secs(10);
 /// The state of a destination's netdev, owned by its thread.
 pub(super) struct Worker {
     pub(super) plan: DestinationPlan,
-    voice: Voice,
+    pub(super) voice: Voice,
+    pub(super) survey: Survey,
     pub(super) commands: Receiver<Command>,
     pub(super) wake: Arc<OwnedFd>,
     pub(super) instance: u128,
@@ -120,6 +122,7 @@ impl Worker {
         let now = clock::monotonic_ns();
         let mut worker = Self {
             voice: Voice::new(observer, &plan.identity.netdev_id),
+            survey: Survey::open(name)?,
             commands: inbox.commands,
             wake: inbox.wake,
             instance: random_u128()

@@ -55,16 +55,19 @@ impl Link {
         Ok(link)
     }
 
-    /// Says hello on a connection that is there and has not been greeted.
-    pub(super) fn greet(&mut self, hello: &Hello) {
+    /// Whether there is a connection that has not been greeted.
+    pub(super) fn is_to_greet(&mut self) -> bool {
         if matches!(self.stage, Stage::Dialing)
             && let Ok(Some(peer)) = self.peers.take()
         {
             self.stage = Stage::Greeting(Connection::new(peer));
         }
-        if let Stage::Greeting(connection) = &mut self.stage
-            && !connection.has_greeted()
-        {
+        matches!(&self.stage, Stage::Greeting(connection) if !connection.has_greeted())
+    }
+
+    /// Says hello on it.
+    pub(super) fn greet(&mut self, hello: &Hello) {
+        if let Stage::Greeting(connection) = &mut self.stage {
             connection.push(&Message::Hello(hello.clone()));
             connection.note_greeted();
         }

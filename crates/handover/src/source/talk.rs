@@ -6,6 +6,7 @@ use tapferry_sys::clock;
 
 use super::state::State;
 use super::worker::{CANCELLED, Worker};
+use crate::compare::compare;
 use crate::connection::{Loss, nanos};
 use crate::error::HandoverError;
 use crate::event::EventKind;
@@ -22,8 +23,10 @@ const READS_PER_TURN: usize = 64;
 
 impl Worker {
     pub(super) fn follow_link(&mut self) -> Result<(), HandoverError> {
-        let hello = self.hello();
-        self.link.greet(&hello);
+        if self.link.is_to_greet() {
+            let hello = self.hello();
+            self.link.greet(&hello);
+        }
         match self.hear() {
             Ok(()) => Ok(()),
             Err(loss) => self.lose_link(&loss),
@@ -121,6 +124,8 @@ impl Worker {
             self.tell(EventKind::LinkBack, "the destination is there again");
         } else {
             self.announced_ready = true;
+            let ours = self.hello();
+            self.voice.warn_of(&compare(&ours, hello, None), self.state.name());
             let message = format!("armed; the destination {} has answered", self.plan.to.address);
             self.tell(EventKind::Ready, message);
         }
@@ -178,21 +183,11 @@ impl Worker {
         }
     }
 
-    pub(super) fn hello(&self) -> Hello {
-        let identity = &self.plan.identity;
+    pub(super) fn hello(&mut self) -> Hello {
         Hello {
-            role: Role::Source,
             session: self.session,
             instance: self.instance,
-            vm_uuid: identity.vm_uuid,
-            vm_name: identity.vm_name.clone(),
-            netdev_id: identity.netdev_id.clone(),
-            mac: identity.mac,
-            mtu: self.mtu,
-            offloads: 0,
-            vnet_hdr_len: 0,
-            realtime_ns: clock::realtime_ns(),
-            next_index: None,
+            ..self.survey.hello(Role::Source, &self.plan.identity)
         }
     }
 

@@ -31,6 +31,7 @@ use crate::event::{EventKind, Observer};
 use crate::evidence::{CAPTURE_LAG, Evidence};
 use crate::plan::SourcePlan;
 use crate::report::{Entered, Outcome, SourceReport};
+use crate::survey::Survey;
 use crate::voice::Voice;
 use crate::wire::Method;
 
@@ -62,7 +63,8 @@ const DOUBTFUL_BYTES: usize = 2 * 1024 * 1024;
 /// A source's state, owned by its thread.
 pub(super) struct Worker {
     pub(super) plan: SourcePlan,
-    voice: Voice,
+    pub(super) voice: Voice,
+    pub(super) survey: Survey,
     pub(super) commands: Receiver<Command>,
     pub(super) wake: Arc<OwnedFd>,
     pub(super) session: u128,
@@ -145,6 +147,7 @@ impl Worker {
             || random_u128().map_err(|errno| Error::new("get random bytes", name.to_string(), errno));
         let mut worker = Self {
             voice: Voice::new(observer, &plan.identity.netdev_id),
+            survey: Survey::open(name)?,
             commands: inbox.commands,
             wake: inbox.wake,
             session: random()?,

@@ -84,13 +84,15 @@ fn put_hello(hello: &Hello, output: &mut Vec<u8>) -> Result<(), EncodeError> {
     output.push(hello.role.number());
     output.extend(hello.session.to_be_bytes());
     output.extend(hello.instance.to_be_bytes());
+    put_name("tapferry", &hello.tapferry, output)?;
     output.extend(hello.vm_uuid);
     put_name("vm_name", &hello.vm_name, output)?;
     put_name("netdev_id", &hello.netdev_id, output)?;
     output.extend(hello.mac);
     output.extend(hello.mtu.to_be_bytes());
     output.extend(hello.offloads.to_be_bytes());
-    output.push(hello.vnet_hdr_len);
+    output.push(hello.vnet_hdr.is_some().into());
+    output.extend(hello.vnet_hdr.map(u8::from));
     put_numbers([hello.realtime_ns], output);
     output.push(hello.next_index.is_some().into());
     if let Some(next_index) = hello.next_index {

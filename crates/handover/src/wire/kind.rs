@@ -106,13 +106,13 @@ impl Kind {
         const TYPE: usize = 1;
         const MAGIC_AND_VERSION: usize = 10;
         const STRING: usize = 2;
-        const HELLO: usize = TYPE + MAGIC_AND_VERSION + 1 + 3 * 16 + 2 * STRING + 6 + 4 + 4 + 1 + 8 + 1;
+        const HELLO: usize = TYPE + MAGIC_AND_VERSION + 1 + 3 * 16 + 3 * STRING + 6 + 4 + 4 + 1 + 8 + 1;
         const REFUSAL: usize = TYPE + MAGIC_AND_VERSION + 2 + STRING;
         const FRAME: usize = TYPE + 8 + 8 + 10 + 1;
         const TAG: usize = 4;
 
         match self {
-            Self::Hello => HELLO..=HELLO + 2 * MAX_TEXT + 8,
+            Self::Hello => HELLO..=HELLO + 3 * MAX_TEXT + 1 + 8,
             Self::Refusal => REFUSAL..=REFUSAL + MAX_TEXT,
             Self::Frame => FRAME + MIN_FRAME..=FRAME + TAG + MAX_FRAME,
             Self::Stopped | Self::Resumed | Self::Ping => TYPE + 8..=TYPE + 8,

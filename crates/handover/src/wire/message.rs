@@ -76,16 +76,19 @@ pub enum Role {
     Source,
     /// Where it goes to.
     Destination,
+    /// Either of them, for a look: what it says of itself holds, and there is no handover.
+    Rehearsal,
 }
 
 impl Role {
     /// All, in the order of their numbers, which begin at 1.
-    pub const ALL: [Self; 2] = [Self::Source, Self::Destination];
+    pub const ALL: [Self; 3] = [Self::Source, Self::Destination, Self::Rehearsal];
 
     pub(crate) const fn number(self) -> u8 {
         match self {
             Self::Source => 1,
             Self::Destination => 2,
+            Self::Rehearsal => 3,
         }
     }
 
@@ -95,6 +98,7 @@ impl Role {
         match self {
             Self::Source => "source",
             Self::Destination => "destination",
+            Self::Rehearsal => "rehearsal",
         }
     }
 }
@@ -105,9 +109,12 @@ pub struct Hello {
     /// Which side.
     pub role: Role,
     /// Made by the source, one for each time that it is armed; the destination repeats it. Indices count within it.
+    /// Zero: a rehearsal, which has none.
     pub session: u128,
-    /// One for each process and netdev: another one is a tapferry that was started anew.
+    /// One for each process and netdev: another one is a tapferry that was started anew. Zero: a rehearsal.
     pub instance: u128,
+    /// The version of the sender's tapferry, for people. As long as a name may be.
+    pub tapferry: String,
     /// QEMU's UUID of the VM, in the order in which it is written; zeros: not known.
     pub vm_uuid: [u8; 16],
     /// QEMU's name of the VM; empty: it has none. At most [`MAX_TEXT`](super::MAX_TEXT) bytes, no control characters.
@@ -118,10 +125,11 @@ pub struct Hello {
     pub mac: [u8; 6],
     /// The interface's MTU, in bytes.
     pub mtu: u32,
-    /// The offloads that the guest has allowed for what it receives, as bits: `TUN_F_*` of `linux/if_tun.h`.
+    /// The offloads that are on, as bits: `TUN_F_*` of `linux/if_tun.h`. Those that the guest has allowed for what it
+    /// receives; none while its VM waits to be migrated.
     pub offloads: u32,
-    /// Bytes of the virtio-net header between QEMU and the interface; 0: none.
-    pub vnet_hdr_len: u8,
+    /// Whether a virtio-net header goes before each frame between QEMU and the interface; `None`: not known.
+    pub vnet_hdr: Option<bool>,
     /// The sender's clock when it wrote this: nanoseconds since 1970.
     pub realtime_ns: u64,
     /// From the destination: the first index of this session that it still wants; `None`: it knows nothing of the

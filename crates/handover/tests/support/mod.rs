@@ -160,7 +160,7 @@ impl Meeting {
         self.0.join("handover.sock")
     }
 
-    fn stream(&self, server: bool) -> StreamPlan {
+    pub(crate) fn stream(&self, server: bool) -> StreamPlan {
         let address = Address::Unix { path: self.path(), server };
         StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None }
     }

@@ -61,7 +61,13 @@ fn a_second_hello_is_refused() {
 
 #[test]
 fn each_side_sends_only_what_is_its_own() {
-    for (role, other) in [(Role::Source, Role::Destination), (Role::Destination, Role::Source)] {
+    let pairs = [
+        (Role::Source, Role::Destination),
+        (Role::Destination, Role::Source),
+        (Role::Rehearsal, Role::Source),
+        (Role::Rehearsal, Role::Destination),
+    ];
+    for (role, other) in pairs {
         for message in after_hello(other) {
             let kind = message.kind();
             let stream = [Message::Hello(hello(role)), message];
@@ -102,9 +108,9 @@ fn a_message_that_ends_in_a_field_is_refused() {
     assert_eq!(line, "'discard' ends before the end of its field reason");
     let line = line_after_hello(Role::Source, &raw(9, &[0; 8]));
     assert_eq!(line, "'ack' came from the source", "who may not send it is not told how");
-    let error = error_after(0, &hello_with(59, b"\x03\xff"));
+    let error = error_after(0, &hello_with(66, b"\x03\xff"));
     assert_eq!(error, WireError::Short { kind: Kind::Hello, field: "vm_name" });
-    let error = error_after(0, &hello_with(92, b"\x01"));
+    let error = error_after(0, &hello_with(100, b"\x01"));
     assert_eq!(error, WireError::Short { kind: Kind::Hello, field: "next_index" });
 }
 
@@ -112,8 +118,9 @@ fn a_message_that_ends_in_a_field_is_refused() {
 fn values_without_a_meaning_are_refused() {
     let value = |field, value| WireError::Value { kind: Kind::Hello, field, value };
     assert_eq!(error_after(0, &hello_with(10, &[0])), value("role", 0));
-    assert_eq!(error_after(0, &hello_with(10, &[3])), value("role", 3));
-    assert_eq!(error_after(0, &hello_with(92, &[2])), value("has_next_index", 2));
+    assert_eq!(error_after(0, &hello_with(10, &[4])), value("role", 4));
+    assert_eq!(error_after(0, &hello_with(91, &[2])), value("vnet_hdr", 2));
+    assert_eq!(error_after(0, &hello_with(100, &[2])), value("has_next_index", 2));
     assert_eq!(
         line_after_hello(Role::Source, &raw(5, &[0, 0, 0, 0, 0, 0, 0, 0, 2, 1])),
         "'cut' has a field is_final of 2, which means nothing"
@@ -139,11 +146,11 @@ fn values_without_a_meaning_are_refused() {
 #[test]
 fn text_that_is_none_is_refused() {
     assert_eq!(
-        error_after(0, &hello_with(61, b"\xff")),
+        error_after(0, &hello_with(68, b"\xff")),
         WireError::NotUtf8 { kind: Kind::Hello, field: "vm_name" }
     );
     assert_eq!(
-        error_after(0, &hello_with(66, b"\x1b")),
+        error_after(0, &hello_with(73, b"\x1b")),
         WireError::ControlCharacters { kind: Kind::Hello, field: "netdev_id" }
     );
     let line = line_after_hello(Role::Source, &raw(7, b"\0\x02\xc2\x9b"));

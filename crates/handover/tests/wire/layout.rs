@@ -13,13 +13,14 @@ fn a_hello_begins_with_magic_and_version() {
     laid_out(
         &Message::Hello(hello(Role::Source)),
         &[
-            b"\0\0\0\x5e\x01TAPFERRY\0\x01\x01",
+            b"\0\0\0\x66\x01TAPFERRY\0\x01\x01",
             &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
             &[17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32],
+            b"\0\x050.1.0",
             &[0xaa; 16],
             b"\0\x03web\0\x03hn0",
             b"\x52\x54\0\x12\x34\x56",
-            b"\0\0\x05\xdc\0\0\0\x0f\x0c",
+            b"\0\0\x05\xdc\0\0\0\x0f\x01\x01",
             b"\x18\x50\0\0\0\0\0\x01",
             b"\0",
         ],

@@ -97,10 +97,10 @@ fn each_type_has_its_lengths_judged_by_five_bytes() {
 fn a_hello_has_its_lengths_judged_with_the_version() {
     let head = |length: u16| [&[0, 0], &length.to_be_bytes()[..], b"\x01TAPFERRY\0\x01"].concat();
     let ending = |bytes: &[u8]| agrees(&mut Decoder::new(), bytes, &at_once());
-    for length in [88, 2144] {
+    for length in [90, 3171] {
         assert_eq!(ending(&head(length)), (0, Ending::Partial));
     }
-    for length in [87, 2145] {
+    for length in [89, 3172] {
         let error = WireError::KindLength { kind: Kind::Hello, length: length.into() };
         assert_eq!(ending(&head(length)), (0, Ending::Wrong(error)));
     }
@@ -109,7 +109,8 @@ fn a_hello_has_its_lengths_judged_with_the_version() {
 #[test]
 fn names_pass_up_to_their_limit_and_are_never_cut() {
     let mut long = hello(Role::Source);
-    (long.vm_name, long.netdev_id) = ("v".repeat(MAX_TEXT), "n".repeat(MAX_TEXT));
+    (long.vm_name, long.netdev_id, long.tapferry) =
+        ("v".repeat(MAX_TEXT), "n".repeat(MAX_TEXT), "1".repeat(MAX_TEXT));
     let stream = encoded(&Message::Hello(long));
     assert_eq!(agrees(&mut Decoder::new(), &stream, &at_once()), (1, Ending::Between));
 
@@ -130,7 +131,7 @@ fn names_pass_up_to_their_limit_and_are_never_cut() {
 #[test]
 fn a_string_over_the_limit_is_not_taken() {
     let stream = encoded(&Message::Hello(hello(Role::Source)));
-    let (before, after) = stream[5..].split_at(59);
+    let (before, after) = stream[5..].split_at(66);
     let name = [&1025_u16.to_be_bytes()[..], &[b'v'; 1025]].concat();
     let long = raw(1, &[before, &name, &after[5..]].concat());
     let error = WireError::LongText { kind: Kind::Hello, field: "vm_name", length: 1025 };

@@ -15,13 +15,14 @@ pub(crate) fn hello(role: Role) -> Hello {
         role,
         session: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
         instance: 0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20,
+        tapferry: "0.1.0".into(),
         vm_uuid: [0xaa; 16],
         vm_name: "web".into(),
         netdev_id: "hn0".into(),
         mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
         mtu: 1500,
         offloads: 0x0f,
-        vnet_hdr_len: 12,
+        vnet_hdr: Some(true),
         realtime_ns: 0x1850_0000_0000_0001,
         next_index: None,
     }
@@ -53,6 +54,7 @@ pub(crate) fn after_hello(role: Role) -> Vec<Message<'static>> {
         Message::Pong { ping_ns: 1, received_ns: 2 },
     ];
     match role {
+        Role::Rehearsal => {}
         Role::Source => messages.extend([
             Message::Frame(frame(FRAME)),
             Message::Frame(Frame { tag: None, ..frame(FRAME) }),

@@ -92,26 +92,27 @@ fn text() -> impl Strategy<Value = String> {
 
 fn any_hello(role: Role) -> impl Strategy<Value = Hello> {
     (
-        (any::<u128>(), any::<u128>(), uniform16(any::<u8>()), text(), text()),
-        (uniform6(any::<u8>()), any::<u32>(), any::<u32>(), any::<u8>(), any::<u64>()),
+        (any::<u128>(), any::<u128>(), text(), uniform16(any::<u8>()), text(), text()),
+        (uniform6(any::<u8>()), any::<u32>(), any::<u32>(), any::<Option<bool>>(), any::<u64>()),
         any::<Option<u64>>(),
     )
         .prop_map(
             move |(
-                (session, instance, vm_uuid, vm_name, netdev_id),
-                (mac, mtu, offloads, vnet_hdr_len, realtime_ns),
+                (session, instance, tapferry, vm_uuid, vm_name, netdev_id),
+                (mac, mtu, offloads, vnet_hdr, realtime_ns),
                 next_index,
             )| Hello {
                 role,
                 session,
                 instance,
+                tapferry,
                 vm_uuid,
                 vm_name,
                 netdev_id,
                 mac,
                 mtu,
                 offloads,
-                vnet_hdr_len,
+                vnet_hdr,
                 realtime_ns,
                 next_index,
             },
@@ -167,6 +168,7 @@ fn connection() -> impl Strategy<Value = Vec<Owned>> {
     prop_oneof![
         of(Role::Source, of_the_source().boxed()),
         of(Role::Destination, of_the_destination().boxed()),
+        of(Role::Rehearsal, of_both().boxed()),
     ]
 }
 

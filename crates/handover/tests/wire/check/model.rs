@@ -71,7 +71,7 @@ fn front(bytes: &[u8], is_first: bool, sender: Option<Role>) -> Front<'_> {
     let length = announced as usize;
     let Some(&kind) = bytes.get(4) else { return Ok(None) };
     let (kind, least, most, only) = match kind {
-        1 => (Kind::Hello, 88, 2144, None),
+        1 => (Kind::Hello, 90, 3171, None),
         2 => (Kind::Refusal, 15, 1039, None),
         3 => (Kind::Frame, 42, 69_664, Some(Role::Source)),
         4 => (Kind::Stopped, 9, 9, Some(Role::Source)),
@@ -167,16 +167,21 @@ impl<'a> Rest<'a> {
         let message = match self.kind {
             Kind::Hello => {
                 self.opening()?;
-                let role = self.one_of("role", 1, 1, vec![Role::Source, Role::Destination])?;
+                let role =
+                    self.one_of("role", 1, 1, vec![Role::Source, Role::Destination, Role::Rehearsal])?;
                 let session = number(self.take("session", 16)?);
                 let instance = number(self.take("instance", 16)?);
+                let tapferry = self.text("tapferry")?;
                 let vm_uuid = self.take("vm_uuid", 16)?.try_into().expect("16 bytes");
                 let vm_name = self.text("vm_name")?;
                 let netdev_id = self.text("netdev_id")?;
                 let mac = self.take("mac", 6)?.try_into().expect("6 bytes");
                 let mtu = number(self.take("mtu", 4)?) as u32;
                 let offloads = number(self.take("offloads", 4)?) as u32;
-                let vnet_hdr_len = number(self.take("vnet_hdr_len", 1)?) as u8;
+                let vnet_hdr = match self.one_of("has_vnet_hdr", 1, 0, vec![false, true])? {
+                    true => Some(self.one_of("vnet_hdr", 1, 0, vec![false, true])?),
+                    false => None,
+                };
                 let realtime_ns = self.u64("realtime_ns")?;
                 let next_index = match self.one_of("has_next_index", 1, 0, vec![false, true])? {
                     true => Some(self.u64("next_index")?),
@@ -186,13 +191,14 @@ impl<'a> Rest<'a> {
                     role,
                     session,
                     instance,
+                    tapferry,
                     vm_uuid,
                     vm_name,
                     netdev_id,
                     mac,
                     mtu,
                     offloads,
-                    vnet_hdr_len,
+                    vnet_hdr,
                     realtime_ns,
                     next_index,
                 })
