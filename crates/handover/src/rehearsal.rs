@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tapferry_redirect::parts::Peers;
 use tapferry_redirect::thread::NotStarted;
-use tapferry_redirect::{Netdev, StreamError, StreamPlan};
+use tapferry_redirect::{Lack, Netdev, StreamError, StreamPlan};
 use tapferry_sys::clock;
 
 use crate::compare::{Difference, Weight, compare};
@@ -70,10 +70,13 @@ impl Encounter {
     }
 }
 
-/// Looks at a destination for one netdev of the VM that runs here. An error: nobody is there.
+/// Looks at a destination for one netdev of the VM that runs here. That nobody is there is an encounter, too.
 pub fn visit(netdev: &Netdev, identity: &Identity, to: &StreamPlan) -> Result<Encounter, HandoverError> {
     let ours = Survey::of(netdev)?.hello(Role::Rehearsal, identity);
-    let mut connection = Connection::new(dial(to)?);
+    let mut connection = match dial(to)? {
+        Ok(socket) => Connection::new(socket),
+        Err(missing) => return Ok(Encounter::failed(Some(ours.netdev_id), None, missing)),
+    };
     let talk = talk(&mut connection, &ours);
     if let Err(Ending::Lost(loss)) = &talk
         && let Some(refusal) = loss.refusal()
@@ -90,12 +93,29 @@ pub fn visit(netdev: &Netdev, identity: &Identity, to: &StreamPlan) -> Result<En
     })
 }
 
-fn dial(to: &StreamPlan) -> Result<OwnedFd, HandoverError> {
+/// A connection, or what is missing for one.
+fn dial(to: &StreamPlan) -> Result<Result<OwnedFd, Difference>, HandoverError> {
     let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
         .map_err(|errno| NotStarted(errno.to_string()))?;
-    let failed = |error| HandoverError::Stream { option: "--to", address: to.address.to_string(), error };
-    let (_, peer) = Peers::open(to, false, &Arc::new(wake)).map_err(failed)?;
-    peer.ok_or_else(|| failed(StreamError::NotYet))
+    let error = match Peers::open(to, false, &Arc::new(wake)) {
+        Ok((_, Some(peer))) => return Ok(Ok(peer)),
+        Ok((_, None)) => StreamError::NotYet,
+        Err(error) => error,
+    };
+    let (code, weight, advice) = match &error {
+        StreamError::Unreachable { lack: Lack::Listener, .. } => {
+            let advice = "start tapferry handover dest there, or check dest; the source waits for it";
+            ("way_refused", Weight::Cost, advice)
+        }
+        StreamError::Unreachable { lack: Lack::Route, .. } => (
+            "way_silent",
+            Weight::Fault,
+            "let TCP connections to that port through: a firewall, or no such host",
+        ),
+        StreamError::Unreachable { lack: Lack::Name, .. } => ("way_silent", Weight::Fault, error.hint()),
+        _ => return Err(HandoverError::Stream { option: "--to", address: to.address.to_string(), error }),
+    };
+    Ok(Err(Difference { code, weight, message: error.to_string(), advice: advice.into() }))
 }
 
 /// Why there was nothing to compare.

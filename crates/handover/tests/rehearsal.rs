@@ -152,6 +152,15 @@ fn a_tapferry_of_another_version_is_named() {
 }
 
 #[test]
+fn that_nobody_is_there_is_told_and_no_fault_of_the_source() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let _here = guest("tapA");
+    let encounter = look(&Meeting::new(), &identity());
+    let [difference] = &encounter.differences[..] else { panic!("{encounter:?}") };
+    assert_eq!((difference.code, difference.weight), ("way_refused", Weight::Cost));
+}
+
+#[test]
 fn one_that_goes_in_the_midst_of_it_is_a_fault() {
     let Some(encounter) = look_at(drop) else { return };
     assert_eq!(codes(&encounter), ["peer_lost"]);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use tapferry_sys::Errno;
 
-pub use crate::stream::error::{Attempt, StreamError};
+pub use crate::stream::error::{Attempt, Lack, StreamError};
 use crate::thread::NotStarted;
 
 /// Which end of a redirector.

@@ -67,7 +67,7 @@ pub mod parts {
 }
 
 pub use counters::{DropReason, Statistics};
-pub use error::{Attempt, StartError, StreamError};
+pub use error::{Attempt, Lack, StartError, StreamError};
 pub use event::{Event, EventKind};
 pub use plan::{
     Address, BufferPlan, DatagramPlan, Destination, End, Hold, HostPort, Latency, Netdev, Plan, Queue,

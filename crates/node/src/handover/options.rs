@@ -18,7 +18,7 @@ pub struct HandoverAddress {
 }
 
 impl HandoverAddress {
-    fn into_plan(self, server: bool) -> Result<StreamPlan, Failure> {
+    pub(crate) fn into_plan(self, server: bool) -> Result<StreamPlan, Failure> {
         let address = address(StreamOptions {
             unix: self.unix,
             tcp: self.tcp,
