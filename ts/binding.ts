@@ -296,6 +296,8 @@ export interface HandoverSourceReport extends HandoverReportHead {
   /** Why by no better method. */
   cutReason?: string
   cutAfterMs?: number
+  /** When the guest's announcement of its new place (RARP) first came back to this host. */
+  announcedNs?: bigint
   linkDelayMs?: number
   tapHeld: boolean
 }
@@ -337,6 +339,57 @@ export interface HandoverSource {
   report(): Promise<HandoverSourceReport>
   /** Ends it, whatever its state, and answers with the final report; may be called again. */
   stop(): Promise<HandoverSourceReport>
+}
+
+/** Something that is not the same on both sides of a handover, or stands between them. */
+export interface HandoverDifference {
+  /** Stable, as in a handover's warnings. */
+  code: string
+  /** The handover cannot work; it costs something; good to know. */
+  weight: 'fault' | 'cost' | 'note'
+  /** One line: what is so, and what follows. */
+  message: string
+  /** One line: what to do. */
+  advice: string
+}
+
+/** Who the other side says it is. */
+export interface HandoverPeer {
+  role: 'source' | 'destination' | 'rehearsal'
+  /** The version of its tapferry. */
+  tapferry: string
+  /** Empty where its VM has none. */
+  vmName: string
+  /** QEMU's id. */
+  netdevId: string
+  /** Of its TAP, in bytes; 0: not known. */
+  mtu: number
+  /** `TUN_F_*` of its TAP. */
+  offloads: number
+  /** A virtio-net header before each frame; absent: not known. */
+  vnetHdr?: boolean
+}
+
+/** What one side of a rehearsal has learned of the other, about one netdev. */
+export interface HandoverEncounter {
+  /** QEMU's id of the netdev on this side; absent: the other asks for one that is not here. */
+  netdev?: string
+  /** Absent where it has not said who it is. */
+  peer?: HandoverPeer
+  /** The shortest. */
+  roundTripMs?: number
+  /** The other side's clock minus this one's. */
+  clockOffsetMs?: number
+  /** What differs, or why nothing could be compared. */
+  differences: HandoverDifference[]
+}
+
+/** A destination that only rehearses. */
+export interface HandoverRehearsal {
+  /** Null when nobody comes for so long. */
+  next(patienceMs: number): Promise<HandoverEncounter | null>
+  /** Listens no more. */
+  stop(): Promise<void>
 }
 
 /** The netdevs of a VM that is going to arrive; each works in a thread of its own. */
@@ -513,6 +566,14 @@ export interface Binding {
       onEvent: (event: HandoverEvent) => void,
     ): Promise<HandoverDestination>
   }
+  HandoverRehearsal: {
+    start(netdevs: HandoverNetdevOptions[], from: HandoverAddress): Promise<HandoverRehearsal>
+  }
+  /**
+   * Looks at a destination, armed or rehearsing, for a netdev of the VM that runs here, and disturbs neither. That nobody
+   * is there is an encounter, too.
+   */
+  visitHandover(netdev: HandoverNetdevOptions, to: HandoverAddress): Promise<HandoverEncounter>
   /**
    * `netns`: a path to a namespace's file; without it, this process's own. Needs no privilege, but CAP_SYS_ADMIN to
    * enter another namespace.

@@ -4,6 +4,7 @@ import {
   checkDestinationOptions,
   checkSourceOptions,
   cleanupOptions,
+  DEFAULT_MEET_MS,
   destinationOptions,
   sourceOptions,
 } from '../handover/options.ts'
@@ -99,8 +100,12 @@ export class HandoverCleanupCommand extends Command {
   async execute(): Promise<ExitStatus> {
     const printer = printerFor(optionValues(this, cleanupOptions))
     const { putLeftoversRight, tellLeftovers } = await import('../handover/leftovers.ts')
-    const found = await putLeftoversRight({ force: true })
-    tellLeftovers(found, printer)
+    const { restoreCapabilities, tellCapabilities } = await import('../handover/capability-leftovers.ts')
+    const queues = await putLeftoversRight({ force: true })
+    tellLeftovers(queues, printer)
+    const capabilities = await restoreCapabilities()
+    tellCapabilities(capabilities, printer)
+    const found = [...queues, ...capabilities]
     if (found.length === 0) printer.notice('nothing is left of a handover on this host')
     return found.some(({ problem }) => problem !== undefined) ? ExitStatus.Failed : ExitStatus.Done
   }
@@ -129,12 +134,13 @@ function printPlan(plan: HandoverPlan, printer: Printer): ExitStatus {
 
 async function check(
   plan: HandoverPlan,
-  options: Omit<OutputOptions, 'quiet'> & { strict: true | undefined },
+  options: Omit<OutputOptions, 'quiet'> & { strict: true | undefined; meet: number | undefined },
 ): Promise<ExitStatus> {
   const { rehearse } = await import('../handover/check/index.ts')
-  const findings = await rehearse(plan)
+  const printer = printerFor({ ...options, verbose: undefined })
+  const findings = await rehearse(plan, options.meet ?? DEFAULT_MEET_MS, printer)
   const { printDiagnosis } = await import('../output/findings.ts')
-  return printDiagnosis(findings, printerFor({ ...options, verbose: undefined }), {
+  return printDiagnosis(findings, printer, {
     all: options.verbose ?? false,
     strict: options.strict ?? false,
   })

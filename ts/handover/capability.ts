@@ -5,9 +5,11 @@
 
 import { TapferryError } from '../errors.ts'
 import type { Monitor } from '../monitor/index.ts'
+import { CapabilityNote, setMigrationEvents } from './capability-leftovers.ts'
 
 export class MigrationEvents {
   readonly #monitor: Monitor
+  readonly #note = new CapabilityNote()
   #wasOff = false
 
   constructor(monitor: Monitor) {
@@ -19,9 +21,12 @@ export class MigrationEvents {
     type Capability = { capability: string; state: boolean }
     const capabilities = await this.#monitor.command<Capability[]>('query-migrate-capabilities')
     if (capabilities.some(({ capability, state }) => capability === 'events' && state)) return
+    // First: a kill may come at any moment.
+    await this.#note.write(this.#monitor)
     try {
-      await this.#set(true)
+      await setMigrationEvents(this.#monitor, true)
     } catch (error) {
+      await this.#note.remove({ isRestored: true })
       throw new TapferryError(
         'VM_NO_MIGRATION_EVENTS',
         `the VM cannot be made to tell of its migration: ${TapferryError.from(error).message}`,
@@ -34,13 +39,14 @@ export class MigrationEvents {
 
   /** As it was; a VM that is gone has nothing to restore. */
   async restore(): Promise<void> {
-    if (!this.#wasOff || !this.#monitor.connected) return
+    if (!this.#wasOff) return
     this.#wasOff = false
-    await this.#set(false).catch(() => {})
-  }
-
-  async #set(state: boolean): Promise<void> {
-    const capabilities = [{ capability: 'events', state }]
-    await this.#monitor.command('migrate-set-capabilities', { capabilities })
+    const isRestored =
+      this.#monitor.connected &&
+      (await setMigrationEvents(this.#monitor, false).then(
+        () => true,
+        () => false,
+      ))
+    await this.#note.remove({ isRestored })
   }
 }

@@ -20,7 +20,7 @@ import { formatStreamAddress } from '../stream/address.ts'
 import type { HandoverPlan } from './plan.ts'
 import { destinationReport } from './report/make.ts'
 import { conclude, onStage, type Stage } from './stage.ts'
-import { netdevOptions } from './vm.ts'
+import { handoverAddress, netdevOptions } from './vm.ts'
 import { VmEnd } from './vm-end.ts'
 
 /** Resolves with a good end; rejects with a TapferryError. */
@@ -69,8 +69,7 @@ class DestinationSession {
   async #start(): Promise<HandoverDestination> {
     const { plan, netdevs, vm, chronicle, monitor } = this.#stage
     const { address, maxHoldBytes, mark, resumeTimeoutMs } = plan
-    const from = address.kind === 'unix' ? { unix: address.path } : { tcp: address }
-    const options = { from, maxHoldBytes, mark, resumeTimeoutMs }
+    const options = { from: handoverAddress(address), maxHoldBytes, mark, resumeTimeoutMs }
     const handle = await loadBinding().HandoverDestination.start(
       { ...options, netdevs: netdevs.map(netdev => netdevOptions(netdev, vm)) },
       event => this.#onEvent(event),

@@ -1,6 +1,7 @@
 /**
  * What a handover that was killed leaves on the destination's host: the raised queue length of a TAP, which harms
  * nobody, and a record of what it was before. Whoever starts next puts it right, and so does `tapferry handover cleanup`.
+ * Of what it leaves at the source, see capability-leftovers.ts; its records are kept here as well.
  *
  *     /run/tapferry/handover-PID-IFINDEX.json     one a netdev, from before the start to after the end
  *
@@ -27,11 +28,14 @@ const PAUSE_MS = 50
 /** How often one is looked for. */
 const LOOKS = 20
 
-export interface LeftoverRecord {
-  readonly version: 1
-  /** The process that raised it, told apart from a later one of that number. */
+/** The process that wrote a record, told apart from a later one of that number. */
+export interface Owner {
   readonly pid: number
   readonly startTime: string
+}
+
+export interface LeftoverRecord extends Owner {
+  readonly version: 1
   readonly interface: string
   readonly ifindex: number
   /** `net:[...]` */
@@ -79,14 +83,13 @@ export class Records {
       ...{ version: 1, pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' },
       ...{ interface: name, ifindex: netdev.ifindex, namespace, queueLength: netdev.txQueueLength },
     }
-    for (const directory of this.#directories) {
-      const file = join(directory, `handover-${process.pid}-${netdev.ifindex}.json`)
-      if (await written(file, directory, record)) {
-        this.#files.set(name, file)
-        return true
-      }
-    }
-    return false
+    const file = await writeRecord(
+      `handover-${process.pid}-${netdev.ifindex}.json`,
+      record,
+      this.#directories,
+    )
+    if (file !== undefined) this.#files.set(name, file)
+    return file !== undefined
   }
 
   /** The queue length of an interface stays as it is for now: somebody else will put it right. */
@@ -98,20 +101,63 @@ export class Records {
   async remove(): Promise<void> {
     const files = [...this.#files.values()]
     this.#files.clear()
-    await Promise.all(files.map(file => rm(file, { force: true }).catch(() => {})))
+    await Promise.all(files.map(removeRecord))
   }
 }
 
-/** Whole or not at all. */
-async function written(file: string, directory: string, record: LeftoverRecord): Promise<boolean> {
-  try {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
-    await writeFile(`${file}.new`, `${JSON.stringify(record)}\n`, { mode: 0o600 })
-    await rename(`${file}.new`, file)
-    return true
-  } catch {
-    return false
+/** Whole or not at all, in the first place that takes it; answers where. */
+export async function writeRecord(
+  name: string,
+  record: Owner,
+  directories: readonly string[],
+): Promise<string | undefined> {
+  for (const directory of directories) {
+    const file = join(directory, name)
+    try {
+      await mkdir(directory, { recursive: true, mode: 0o700 })
+      await writeFile(`${file}.new`, `${JSON.stringify(record)}\n`, { mode: 0o600 })
+      await rename(`${file}.new`, file)
+      return file
+    } catch {
+      // The next one may.
+    }
   }
+  return undefined
+}
+
+export async function removeRecord(file: string): Promise<void> {
+  await rm(file, { force: true }).catch(() => {})
+}
+
+/** The records of processes that are gone, of those names that fit. `read`: undefined for what is none. */
+export async function* recordsOfTheGone<T extends Owner>(
+  directories: readonly string[],
+  names: RegExp,
+  read: (parsed: Partial<T>) => T | undefined,
+): AsyncGenerator<{ file: string; record: T }> {
+  for (const directory of directories) {
+    for (const name of await readdir(directory).catch(() => [])) {
+      if (!names.test(name)) continue
+      const file = join(directory, name)
+      if (!(await isTrusted(file))) continue
+      const parsed = parse<T>(await readFile(file, 'utf8').catch(() => ''))
+      const record = parsed === undefined || !isOwned(parsed) ? undefined : read(parsed)
+      if (record !== undefined && !(await isAlive(record))) yield { file, record }
+    }
+  }
+}
+
+function parse<T>(text: string): Partial<T> | undefined {
+  try {
+    const parsed: unknown = JSON.parse(text)
+    return typeof parsed === 'object' && parsed !== null ? (parsed as Partial<T>) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isOwned({ pid, startTime }: Partial<Owner>): boolean {
+  return Number.isSafeInteger(pid) && Number(pid) >= 0 && typeof startTime === 'string'
 }
 
 /**
@@ -126,18 +172,15 @@ export async function putLeftoversRight({
   force?: boolean
 } = {}): Promise<Leftover[]> {
   const leftovers: Leftover[] = []
-  for (const directory of directories) {
-    for (const name of await readdir(directory).catch(() => [])) {
-      if (!/^handover-\d+-\d+\.json$/.test(name)) continue
-      const file = join(directory, name)
-      if (!(await isTrusted(file))) continue
-      const record = readRecord(await readFile(file, 'utf8').catch(() => ''))
-      if (record === undefined || (await isAlive(record))) continue
-      const leftover = await putRight(record, force)
-      // What failed can be tried again, with more privileges or at another time.
-      if (leftover.action !== 'failed' && leftover.action !== 'busy') await rm(file, { force: true })
-      leftovers.push(leftover)
-    }
+  for await (const { file, record } of recordsOfTheGone(
+    directories,
+    /^handover-\d+-\d+\.json$/,
+    readRecord,
+  )) {
+    const leftover = await putRight(record, force)
+    // What failed can be tried again, with more privileges or at another time.
+    if (leftover.action !== 'failed' && leftover.action !== 'busy') await removeRecord(file)
+    leftovers.push(leftover)
   }
   return leftovers
 }
@@ -149,19 +192,14 @@ async function isTrusted(file: string): Promise<boolean> {
 }
 
 /** Undefined for what is no record of ours, or of another version. */
-function readRecord(text: string): LeftoverRecord | undefined {
-  try {
-    const record = JSON.parse(text) as Partial<LeftoverRecord>
-    const { version, pid, startTime, ifindex, namespace, queueLength } = record
-    const numbers = [pid, ifindex, queueLength].every(each => Number.isSafeInteger(each) && Number(each) >= 0)
-    const texts = [startTime, namespace, record.interface].every(each => typeof each === 'string')
-    return version === 1 && numbers && texts ? (record as LeftoverRecord) : undefined
-  } catch {
-    return undefined
-  }
+function readRecord(parsed: Partial<LeftoverRecord>): LeftoverRecord | undefined {
+  const { version, ifindex, namespace, queueLength } = parsed
+  const numbers = [ifindex, queueLength].every(each => Number.isSafeInteger(each) && Number(each) >= 0)
+  const texts = [namespace, parsed.interface].every(each => typeof each === 'string')
+  return version === 1 && numbers && texts ? (parsed as LeftoverRecord) : undefined
 }
 
-async function isAlive({ pid, startTime }: LeftoverRecord): Promise<boolean> {
+async function isAlive({ pid, startTime }: Owner): Promise<boolean> {
   return (await startTimeOf(pid)) === startTime
 }
 

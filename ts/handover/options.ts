@@ -18,6 +18,7 @@ import { parseSocketAddress, type SocketAddress } from '../stream/address.ts'
 
 export const DEFAULT_MAX_HOLD = 256 * 2 ** 20
 export const DEFAULT_RESUME_TIMEOUT_MS = 60_000
+export const DEFAULT_MEET_MS = 60_000
 
 /** A frame must fit with its fellows; the core counts in 32 bits. */
 const MIN_HOLD_BYTES = 2 ** 20
@@ -191,7 +192,22 @@ export const destinationOptions = {
   ...output,
 }
 
+const meet = option({
+  flags: '--meet',
+  value: 'TIME',
+  default: '60s',
+  group: HANDOVER,
+  brief: 'how long to wait for the other side',
+  help: [
+    'How long to wait for the rehearsal at the other side, in which both compare',
+    'what they have: seconds, or with a unit: 500ms, 10s, 5m. 0: look at once,',
+    'and wait for nobody. `handover dest` answers as well, and is not disturbed.',
+  ],
+  parse: duration({ zero: true }),
+})
+
 const findings = {
+  meet,
   strict: flag({
     flags: '--strict',
     group: OUTPUT,

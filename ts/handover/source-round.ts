@@ -14,7 +14,7 @@ import { TapferryError } from '../errors.ts'
 import { loadBinding } from '../native.ts'
 import { findReceiveQueue } from '../vm/receive-queue.ts'
 import type { Stage } from './stage.ts'
-import { type HandoverNetdev, netdevOptions } from './vm.ts'
+import { type HandoverNetdev, handoverAddress, netdevOptions } from './vm.ts'
 
 /** QEMU's MigrationStatus while a migration is under way. */
 const UNDER_WAY: ReadonlySet<string> = new Set([
@@ -67,7 +67,7 @@ export class SourceRound {
   async start(): Promise<void> {
     const { netdevs, plan, vm } = this.#stage
     const { maxHoldBytes, mark, resumeTimeoutMs, address } = plan
-    const to = address.kind === 'unix' ? { unix: address.path } : { tcp: address }
+    const to = handoverAddress(address)
     const starts = netdevs.map(async netdev => {
       const options = { ...netdevOptions(netdev, vm), to, maxHoldBytes, mark, resumeTimeoutMs }
       const handle = await loadBinding().HandoverSource.start(options, event => this.#onEvent(event))

@@ -9,6 +9,7 @@ import { loadBinding } from '../native.ts'
 import { summaryBlocks } from '../output/handover-summary.ts'
 import type { Printer } from '../output/printer.ts'
 import { catchStopSignals, stopRequested } from '../signals.ts'
+import { restoreCapabilities, tellCapabilities } from './capability-leftovers.ts'
 import { Chronicle } from './chronicle.ts'
 import { putLeftoversRight, Records, tellLeftovers } from './leftovers.ts'
 import type { HandoverPlan } from './plan.ts'
@@ -42,6 +43,7 @@ export async function onStage(
     // Before anything is opened: a missing addon is the same failure with and without a VM.
     loadBinding()
     tellLeftovers(await putLeftoversRight(), printer)
+    tellCapabilities(await restoreCapabilities(), printer)
     monitor = await connect(plan, printer)
     const vm = await identify(monitor)
     const netdevs = await findNetdevs(plan, monitor, printer, stopRequested)

@@ -1,6 +1,6 @@
 /** The VM behind a monitor, and those of its netdevs that are to be handed over. */
 
-import type { HandoverNetdevOptions } from '../binding.ts'
+import type { HandoverAddress, HandoverNetdevOptions } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { netnsPath } from '../host/namespaces.ts'
 import { printable } from '../host/processes.ts'
@@ -8,6 +8,7 @@ import type { Monitor } from '../monitor/index.ts'
 import { assumption, type NetdevRole, netdevName, resolveNetdev } from '../netdev/index.ts'
 import { whenThere } from '../netdev/wait.ts'
 import type { Printer } from '../output/printer.ts'
+import type { SocketAddress } from '../stream/address.ts'
 import type { NetClient } from '../vm/info-network.ts'
 import { listNetClients } from '../vm/net-clients.ts'
 import type { HandoverPlan } from './plan.ts'
@@ -121,6 +122,11 @@ async function idOf(
     if (place?.interface === tap.interface && place.netns === tap.netns) return id
   }
   return undefined
+}
+
+/** Where the destination listens, as the addon wants it. */
+export function handoverAddress(address: SocketAddress): HandoverAddress {
+  return address.kind === 'unix' ? { unix: address.path } : { tcp: address }
 }
 
 /** A netdev as the addon wants it. */

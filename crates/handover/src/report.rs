@@ -125,6 +125,8 @@ pub struct SourceReport {
     pub stopped_ns: Option<u64>,
     /// When the destination's VM ran, on this host's clock as far as it is known.
     pub resumed_ns: Option<u64>,
+    /// When the guest's announcement of its new place (RARP) first came back to this host (nanoseconds since 1970).
+    pub announced_ns: Option<u64>,
     /// How often the link was lost.
     pub links_lost: u64,
     /// Half of the shortest round trip to the destination, in nanoseconds.

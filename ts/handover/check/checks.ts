@@ -3,10 +3,11 @@
 import { type Details, error, type Finding, info, ok, warning } from '../../doctor/finding.ts'
 import { ExitStatus } from '../../errors.ts'
 import { quote } from '../../options/words.ts'
-import { formatBytes, formatDuration } from '../../output/format.ts'
+import { formatBytes } from '../../output/format.ts'
 import { formatStreamAddress, isLoopback } from '../../stream/address.ts'
 import { RAISED_QUEUE_LENGTH } from '../leftovers.ts'
-import type { NetdevFacts, RehearsalFacts, Way } from './facts.ts'
+import { checkCounterpart } from './compared.ts'
+import type { NetdevFacts, RehearsalFacts } from './facts.ts'
 
 const CHECKS: readonly ((facts: RehearsalFacts) => Finding[])[] = [
   checkCapture,
@@ -16,7 +17,8 @@ const CHECKS: readonly ((facts: RehearsalFacts) => Finding[])[] = [
   checkHeldTap,
   checkCut,
   checkGate,
-  checkWay,
+  checkSecurity,
+  checkCounterpart,
   checkHold,
 ]
 
@@ -186,50 +188,11 @@ function checkGate({ plan, gateProblem }: RehearsalFacts): Finding[] {
   ]
 }
 
-function checkWay({ plan, way }: RehearsalFacts): Finding[] {
-  const { address } = plan
-  const place = formatStreamAddress(address)
-  const about = plan.side === 'source' ? `--to ${place}` : `--from ${place}`
-  const open = address.kind === 'tcp' && !isLoopback(address.host)
-  const plain = open
-    ? [info('INSECURE', about, 'frames travel between the hosts without encryption or a password')]
-    : []
-  switch (way.state) {
-    case 'reached':
-      return [...plain, ok('WAY', about, `somebody listens there${distance(way)}`)]
-    case 'refused':
-      return [
-        ...plain,
-        warning('WAY_REFUSED', about, `nobody listens there yet (${way.why})`, {
-          note: 'start tapferry handover dest there; the source waits for it',
-        }),
-      ]
-    case 'silent':
-      return [
-        ...plain,
-        error('WAY_SILENT', ExitStatus.Failed, about, 'no answer: a firewall, or no such host', {
-          note: 'let TCP connections to that port through',
-        }),
-      ]
-    case 'taken':
-      return [
-        error('STREAM_IN_USE', ExitStatus.Failed, about, 'another process listens there', {
-          note: 'take another address, or end that process',
-        }),
-      ]
-    case 'foreign':
-      return [
-        error('STREAM_INVALID', ExitStatus.Failed, about, 'that is no address of this host to listen at', {
-          note: '`ip address` shows those there are',
-        }),
-      ]
-    default:
-      return [...plain, ok('WAY', about, 'it can be listened at')]
-  }
-}
-
-function distance({ milliseconds }: Way): string {
-  return milliseconds === undefined ? '' : `, and answers within ${formatDuration(milliseconds)}`
+function checkSecurity({ plan }: RehearsalFacts): Finding[] {
+  const { address, side } = plan
+  if (address.kind !== 'tcp' || isLoopback(address.host)) return []
+  const about = `${side === 'source' ? '--to' : '--from'} ${formatStreamAddress(address)}`
+  return [info('INSECURE', about, 'frames travel between the hosts without encryption or a password')]
 }
 
 function checkHold({ plan, netdevs, memoryAvailable }: RehearsalFacts): Finding[] {

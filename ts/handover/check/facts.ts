@@ -1,22 +1,20 @@
 /** What a rehearsal looks at, gathered once; nothing is changed, and what fails is a fact. */
 
 import { open } from 'node:fs/promises'
-import { Socket } from 'node:net'
 import type { HostInterface } from '../../binding.ts'
 import type { MonitorFacts, OwnProcess } from '../../doctor/facts.ts'
 import { memoryAvailable, ownProcess } from '../../doctor/gather/host.ts'
 import { askMonitor } from '../../doctor/gather/monitor.ts'
 import { TapferryError } from '../../errors.ts'
-import { findListener, isListenedOn } from '../../host/listeners.ts'
 import type { Monitor } from '../../monitor/index.ts'
 import { loadBinding } from '../../native.ts'
 import { Printer } from '../../output/printer.ts'
 import { stopRequested } from '../../signals.ts'
-import type { SocketAddress } from '../../stream/address.ts'
 import { findReceiveQueue, type ReceiveQueue } from '../../vm/receive-queue.ts'
 import { tapsOf } from '../../vm/taps.ts'
 import type { HandoverPlan } from '../plan.ts'
-import { findNetdevs, type HandoverNetdev } from '../vm.ts'
+import { findNetdevs, type HandoverNetdev, identify, netdevOptions } from '../vm.ts'
+import { type Meeting, meet, type Patience } from './meeting.ts'
 
 export interface RehearsalFacts {
   readonly plan: HandoverPlan
@@ -31,7 +29,10 @@ export interface RehearsalFacts {
   readonly vmProcess: VmProcessFacts
   /** Why no gate can be closed; undefined where one can. */
   readonly gateProblem: TapferryError | undefined
-  readonly way: Way
+  /** With the other side; undefined where there is nothing to meet for. */
+  readonly meeting: Meeting | undefined
+  /** How long the other side was waited for. */
+  readonly patienceMs: number
 }
 
 export interface NetdevFacts {
@@ -50,16 +51,7 @@ export interface VmProcessFacts {
   readonly descriptors: boolean
 }
 
-/** How far the other side can be reached, or for a destination whether it can listen. */
-export interface Way {
-  readonly state: 'reached' | 'refused' | 'silent' | 'free' | 'taken' | 'foreign'
-  /** In the kernel's words. */
-  readonly why?: string
-  /** Of a connection. */
-  readonly milliseconds?: number
-}
-
-export async function gatherRehearsal(plan: HandoverPlan): Promise<RehearsalFacts> {
+export async function gatherRehearsal(plan: HandoverPlan, patience: Patience): Promise<RehearsalFacts> {
   const { facts: monitor, connection } = await askMonitor(plan.monitor)
   try {
     const { netdevs, problem } = await netdevsOf(plan, connection)
@@ -70,10 +62,28 @@ export async function gatherRehearsal(plan: HandoverPlan): Promise<RehearsalFact
       memoryAvailable: await memoryAvailable(),
       vmProcess: await lookInto(monitor?.vm?.pid),
       gateProblem: await gateProblem(),
-      way: plan.side === 'source' ? await tryToReach(plan.address) : await tryToListen(plan.address),
+      meeting: await meetOther(plan, connection, netdevs, patience),
+      patienceMs: patience.milliseconds,
     }
   } finally {
     await connection?.close()
+  }
+}
+
+/** Last, for it may take a while. */
+async function meetOther(
+  plan: HandoverPlan,
+  monitor: Monitor | undefined,
+  netdevs: readonly NetdevFacts[],
+  patience: Patience,
+): Promise<Meeting | undefined> {
+  if (monitor === undefined || netdevs.length === 0) return undefined
+  try {
+    const vm = await identify(monitor)
+    const options = netdevs.map(({ netdev }) => netdevOptions(netdev, vm))
+    return { encounters: await meet(plan, options, patience), problem: undefined }
+  } catch (error) {
+    return { encounters: [], problem: TapferryError.from(error) }
   }
 }
 
@@ -133,47 +143,4 @@ async function gateProblem(): Promise<TapferryError | undefined> {
       () => undefined,
       error => TapferryError.from(error),
     )
-}
-
-/** For a connection to another host. */
-const REACH_MS = 3_000
-
-/** Of this host it is seen whether somebody listens; another one must be connected to. */
-async function tryToReach(address: SocketAddress): Promise<Way> {
-  const listening = await somebodyListens(address)
-  if (listening === undefined && address.kind === 'tcp') return connectTo(address)
-  return listening ? { state: 'reached' } : { state: 'refused', why: 'ECONNREFUSED' }
-}
-
-/** A path leads to a socket of any network namespace, but is listed in its own. */
-async function somebodyListens(address: SocketAddress): Promise<boolean | undefined> {
-  if (address.kind === 'unix' && (await findListener(address)) !== undefined) return true
-  return isListenedOn(address)
-}
-
-/** A connection that says nothing is no source to a destination, and takes nobody's place. */
-function connectTo({ host, port }: { host: string; port: number }): Promise<Way> {
-  return new Promise(resolve => {
-    const started = performance.now()
-    const socket = new Socket()
-    const settle = (way: Way): void => {
-      clearTimeout(timer)
-      socket.destroy()
-      resolve(way)
-    }
-    const timer = setTimeout(() => settle({ state: 'silent' }), REACH_MS)
-    socket.on('error', error => settle({ state: 'refused', why: reasonOf(error) }))
-    socket.on('connect', () => settle({ state: 'reached', milliseconds: performance.now() - started }))
-    socket.connect({ host, port })
-  })
-}
-
-function reasonOf(error: NodeJS.ErrnoException): string {
-  return error.code ?? error.message
-}
-
-async function tryToListen(address: SocketAddress): Promise<Way> {
-  const listening = await somebodyListens(address)
-  if (listening === undefined) return { state: 'foreign' }
-  return { state: listening ? 'taken' : 'free' }
 }

@@ -27,6 +27,10 @@ const RUNS_PER_TURN: usize = 256;
 const DRAIN_TIME: Duration = Duration::from_millis(50);
 /// Where the sender's address is in an Ethernet header.
 const SENDER: Range<usize> = 6..12;
+/// Where its type is.
+const ETHERTYPE: Range<usize> = 12..14;
+/// What QEMU announces a VM with that has arrived, by broadcast from its address (RFC 903; QEMU's net/announce.c).
+const RARP: [u8; 2] = [0x80, 0x35];
 /// The group bit of an Ethernet address (IEEE 802.3, 3.2.3).
 const GROUP: u8 = 1;
 
@@ -96,6 +100,9 @@ impl Worker {
             }
             if self.is_reflected(&frame) {
                 self.report.reflected += 1;
+                if frame.captured.bytes.get(ETHERTYPE) == Some(&RARP) {
+                    self.report.announced_ns.get_or_insert(frame.captured.timestamp_ns);
+                }
             } else if self.kept.push(&frame) {
                 self.count_came(&frame);
             } else {

@@ -83,6 +83,8 @@ pub struct HandoverSourceReport {
     pub stopped_ns: Option<BigInt>,
     /// When the destination's VM ran, on this host's clock as far as it is known.
     pub resumed_ns: Option<BigInt>,
+    /// When the guest's announcement of its new place (RARP) first came back to this host.
+    pub announced_ns: Option<BigInt>,
     /// How often the link was lost.
     pub links_lost: f64,
     /// Half of the shortest round trip.
@@ -171,6 +173,7 @@ impl From<SourceReport> for HandoverSourceReport {
             cut_after_ms: report.cut_after_ns.map(milliseconds),
             stopped_ns: report.stopped_ns.map(Into::into),
             resumed_ns: report.resumed_ns.map(Into::into),
+            announced_ns: report.announced_ns.map(Into::into),
             links_lost: number(report.links_lost),
             link_delay_ms: report.link_delay_ns.map(milliseconds),
             clock_offset_ms: report.clock_offset_ns.map(signed_milliseconds),
@@ -229,10 +232,10 @@ fn states(entered: &[Entered]) -> Vec<HandoverState> {
 }
 
 /// To the microsecond, which is what clocks of two hosts are worth.
-fn milliseconds(nanoseconds: u64) -> f64 {
+pub(crate) fn milliseconds(nanoseconds: u64) -> f64 {
     number(nanoseconds / 1_000) / 1_000.0
 }
 
-fn signed_milliseconds(nanoseconds: i64) -> f64 {
+pub(crate) fn signed_milliseconds(nanoseconds: i64) -> f64 {
     milliseconds(nanoseconds.unsigned_abs()).copysign(if nanoseconds < 0 { -1.0 } else { 1.0 })
 }
