@@ -5,18 +5,21 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { QmpSimulator } from '../../ts/monitor/simulator.ts'
-import { type Finished, ROOT, records, run, TAPFERRY } from '../support/cli.ts'
+import type { QmpSimulator } from '../../ts/monitor/simulator.ts'
+import { type Finished, ROOT, Running, records, run, TAPFERRY } from '../support/cli.ts'
 import { type Lab, labTest } from '../support/lab.ts'
 import { assertValid, SCHEMAS } from '../support/schema.ts'
+import { SimulatedVm } from '../support/simulated-vm.ts'
 
-async function simulate(t: ExecutionContext, tap: string): Promise<{ vm: QmpSimulator; directory: string }> {
+async function simulate(
+  t: ExecutionContext,
+  tap: string,
+  uuid?: string,
+): Promise<{ vm: QmpSimulator; directory: string }> {
   const directory = await mkdtemp(join(tmpdir(), 'tapferry-check-'))
   t.teardown(() => rm(directory, { recursive: true, force: true }))
-  const infoNetwork = `hn0: index=0,type=tap,ifname=${tap},script=no,downscript=no\r\n`
-  const vm = await QmpSimulator.listen({ address: join(directory, 'qmp'), infoNetwork })
-  t.teardown(() => vm.close())
-  return { vm, directory }
+  const { simulator } = await SimulatedVm.start(t, join(directory, 'qmp'), tap, uuid)
+  return { vm: simulator, directory }
 }
 
 /** The findings by their codes. */
@@ -31,10 +34,13 @@ function check(lab: Lab, side: string, ...args: string[]): Promise<Finished> {
   return run(...lab.inside(TAPFERRY, 'handover', 'check', side, '--json', ...args))
 }
 
+/** Nobody is waited for. */
+const ALONE = '--meet=0'
+
 labTest('at the source: what there is, and what is missing', async (t, lab) => {
   const { vm, directory } = await simulate(t, 'tapA')
   await lab.ask('tap', { name: 'tapA' })
-  const options = [`--qmp=${vm.address}`, `--to=unix:${directory}/way`]
+  const options = [ALONE, `--qmp=${vm.address}`, `--to=unix:${directory}/way`]
   const first = await check(lab, 'source', ...options)
   t.is(first.status, 0, first.stderr)
   const codes = found(t, first)
@@ -46,11 +52,14 @@ labTest('at the source: what there is, and what is missing', async (t, lab) => {
   t.regex(String(codes['CUT_INEXACT']?.['message']), /x-query-virtio.*up to 2 frames may be lost/)
   t.is((await check(lab, 'source', ...options, '--strict')).status, 1)
 
-  const server = createServer().listen({ path: join(directory, 'way') })
+  const server = createServer(client => client.end('SSH-2.0-OpenSSH_9.2\r\n')).listen(join(directory, 'way'))
   t.teardown(() => {
     server.close()
   })
-  t.like(found(t, await check(lab, 'source', ...options))['WAY'], { severity: 'ok' })
+  const stranger = found(t, await check(lab, 'source', ...options))
+  t.like(stranger['WAY'], { severity: 'ok' })
+  t.like(stranger['PEER_FOREIGN'], { severity: 'error' })
+  t.regex(String(stranger['PEER_FOREIGN']?.['message']), /an SSH banner/)
   vm.setStatus('inmigrate')
   const incoming = await check(lab, 'source', ...options)
   t.is(incoming.status, 4)
@@ -61,7 +70,7 @@ labTest('at the destination: the gate, and a place to listen at', async (t, lab)
   const { vm, directory } = await simulate(t, 'tapB')
   vm.setStatus('inmigrate')
   await lab.ask('tap', { name: 'tapB' })
-  const options = [`--qmp=${vm.address}`, `--from=unix:${directory}/way`]
+  const options = [ALONE, `--qmp=${vm.address}`, `--from=unix:${directory}/way`]
   const codes = found(t, await check(lab, 'dest', ...options))
   t.like(codes['WAY'], { severity: 'ok' })
   t.like(codes['MONITOR_READY'], { message: 'the VM waits to be migrated here' })
@@ -70,12 +79,86 @@ labTest('at the destination: the gate, and a place to listen at', async (t, lab)
   t.deepEqual(await readdir(directory), ['qmp'])
 })
 
+/** Both sides of a rehearsal in two terminals, the destination first. */
+async function rehearse(
+  t: ExecutionContext,
+  lab: Lab,
+  uuids: { source?: string; destination?: string } = {},
+): Promise<Finished[]> {
+  const source = await simulate(t, 'tapA', uuids.source)
+  const destination = await simulate(t, 'tapB', uuids.destination)
+  destination.vm.setStatus('inmigrate')
+  const way = `unix:${source.directory}/way`
+  const command = [TAPFERRY, 'handover', 'check', 'dest', '--json', `--from=${way}`]
+  const there = new Running(lab.inside(...command, `--qmp=${destination.vm.address}`))
+  t.teardown(async () => {
+    await there.stop('SIGKILL')
+  })
+  await there.line(/waiting up to 60 s at unix:.*: start tapferry handover check source there/)
+  const here = await check(lab, 'source', `--qmp=${source.vm.address}`, `--to=${way}`)
+  return [here, await there.end()]
+}
+
+labTest('two that rehearse compare what they have, and tell the same', async (t, lab) => {
+  await lab.ask('tap', { name: 'tapA', mtu: 9000 })
+  await lab.ask('tap', { name: 'tapB' })
+  for (const end of await rehearse(t, lab)) {
+    t.is(end.status, 0, end.stderr)
+    const codes = found(t, end)
+    t.like(codes['PEER_MET'], { severity: 'ok' })
+    t.regex(
+      String(codes['PEER_MET']?.['message']),
+      /rehearses as well.*mtu \d+, a virtio header.*round trip.*clocks/,
+    )
+    t.like(codes['MTU_SMALLER'], { severity: 'warning' })
+    t.regex(String(codes['MTU_SMALLER']?.['message']), /MTU of 9000, the destination's of 1500/)
+  }
+})
+
+labTest('another VM is an error on both sides', async (t, lab) => {
+  for (const name of ['tapA', 'tapB']) await lab.ask('tap', { name })
+  const uuids = { source: '11111111-0000-4000-8000-123456789abc' }
+  for (const end of await rehearse(t, lab, uuids)) {
+    t.is(end.status, 1, end.stderr)
+    t.like(found(t, end)['OTHER_VM'], { severity: 'error' })
+  }
+})
+
+labTest('an armed destination is looked at, and says no word of it', async (t, lab) => {
+  const [source, destination] = [await simulate(t, 'tapA'), await simulate(t, 'tapB')]
+  destination.vm.setStatus('inmigrate')
+  for (const name of ['tapA', 'tapB']) await lab.ask('tap', { name })
+  const way = `unix:${source.directory}/way`
+  const dest = [TAPFERRY, 'handover', 'dest', `--from=${way}`, `--qmp=${destination.vm.address}`]
+  const armed = new Running(lab.inside(...dest))
+  t.teardown(async () => {
+    await armed.stop('SIGKILL')
+  })
+  await armed.ready()
+  const before = armed.stderr
+  const end = await check(lab, 'source', `--qmp=${source.vm.address}`, `--to=${way}`)
+  t.is(end.status, 0, end.stderr)
+  t.regex(String(found(t, end)['PEER_MET']?.['message']), /, armed, has it as hn0/)
+  t.is(armed.stderr, before)
+  const taken = await check(lab, 'dest', `--qmp=${source.vm.address}`, `--from=${way}`)
+  t.like(found(t, taken)['STREAM_IN_USE'], { severity: 'error' })
+})
+
+labTest('a destination that waits in vain says that nothing was compared', async (t, lab) => {
+  const { vm, directory } = await simulate(t, 'tapB')
+  vm.setStatus('inmigrate')
+  await lab.ask('tap', { name: 'tapB' })
+  const end = await check(lab, 'dest', '--meet=300ms', `--qmp=${vm.address}`, `--from=unix:${directory}/way`)
+  t.is(end.status, 0, end.stderr)
+  t.like(found(t, end)['NOBODY_CAME'], { severity: 'warning' })
+})
+
 labTest('without privileges each missing one says what it costs', async (t, lab) => {
   const { vm, directory } = await simulate(t, 'tapA')
   await lab.ask('tap', { name: 'tapA' })
   const powerless = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--']
   const command = [TAPFERRY, 'handover', 'check', 'source', '--json']
-  const options = [`--qmp=${vm.address}`, `--to=unix:${directory}/way`]
+  const options = [ALONE, `--qmp=${vm.address}`, `--to=unix:${directory}/way`]
   const end = await run(...lab.inside(...powerless, ...command, ...options))
   t.is(end.status, 3, end.stderr)
   const codes = found(t, end)
@@ -92,7 +175,7 @@ labTest('at the destination without privileges, too', async (t, lab) => {
   const { vm, directory } = await simulate(t, 'tapB')
   vm.setStatus('inmigrate')
   await lab.ask('tap', { name: 'tapB' })
-  const options = [`--qmp=${vm.address}`, `--from=unix:${directory}/way`]
+  const options = [ALONE, `--qmp=${vm.address}`, `--from=unix:${directory}/way`]
   t.like(found(t, await check(lab, 'dest', ...options))['QUEUE_LENGTH'], { severity: 'ok' })
   const powerless = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--']
   const command = [TAPFERRY, 'handover', 'check', 'dest', '--json']
@@ -102,13 +185,20 @@ labTest('at the destination without privileges, too', async (t, lab) => {
 })
 
 test('every code that is found is in the schema', async t => {
-  const source = await readFile(`${ROOT}ts/handover/check/checks.ts`, 'utf8')
-  const codes = [...source.matchAll(/\b(?:error|warning|info|ok)\(\s*'([A-Z_]+)'/g)].map(([, code]) => code)
+  const read = (path: string): Promise<string> => readFile(`${ROOT}${path}`, 'utf8')
+  const ours = (await read('ts/handover/check/checks.ts')) + (await read('ts/handover/check/compared.ts'))
+  const codes = [...ours.matchAll(/\b(?:error|warning|info|ok)\(\s*'([A-Z_]+)'/g)].map(([, code]) => code)
+  const core =
+    (await read('crates/handover/src/compare.rs')) + (await read('crates/handover/src/rehearsal.rs'))
+  const differences = [...core.matchAll(/(?:code: |\(|=> \{?\s*\()"([a-z]+_[a-z_]+)"/g)].map(
+    ([, code]) => code,
+  )
   t.true(codes.length > 20)
+  t.true(differences.length >= 10)
   const defined = SCHEMAS.get('handover-check')?.$defs?.['code']?.['oneOf'] as { const: string }[]
   const known = defined.map(({ const: code }) => code)
   t.deepEqual(
-    codes.filter(code => !known.includes(String(code))),
+    [...codes, ...differences.map(code => code?.toUpperCase())].filter(code => !known.includes(String(code))),
     [],
   )
 })

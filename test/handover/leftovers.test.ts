@@ -1,9 +1,11 @@
 /** What a killed handover leaves, and who puts it right. */
 
+import { spawn } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { restoreCapabilities } from '../../ts/handover/capability-leftovers.ts'
 import {
   type LeftoverRecord,
   putLeftoversRight,
@@ -11,8 +13,10 @@ import {
   recordDirectories,
 } from '../../ts/handover/leftovers.ts'
 import { startTimeOf } from '../../ts/host/processes.ts'
-import { records, run, TAPFERRY } from '../support/cli.ts'
+import { Monitor } from '../../ts/monitor/index.ts'
+import { Running, records, run, TAPFERRY } from '../support/cli.ts'
 import { type Lab, labTest } from '../support/lab.ts'
+import { SimulatedVm } from '../support/simulated-vm.ts'
 
 /** No process has it: the kernel's largest number is 2^22. */
 const NOBODY = 2 ** 22 + 1
@@ -71,6 +75,64 @@ test('what is no record is neither read nor removed', async t => {
   await leave(path, { queueLength: -1, ifindex: 6 })
   t.deepEqual(await putLeftoversRight({ directories: [path, '/nowhere'] }), [])
   t.is((await readdir(path)).length, 4)
+})
+
+/** A killed source's record of the capability of the VM of that process. */
+async function leaveCapability(path: string, monitor: string, vmPid: number): Promise<void> {
+  const vmStartTime = (await startTimeOf(vmPid)) ?? '1'
+  const record = { version: 1, pid: NOBODY, startTime: '1', monitor, vmPid, vmStartTime }
+  await writeFile(join(path, `handover-${NOBODY}-events.json`), JSON.stringify(record))
+}
+
+test("a killed source's capability is switched off again where its VM still answers", async t => {
+  const path = await directory(t)
+  const vm = await SimulatedVm.start(t, join(path, 'qmp'), 'tapA')
+  vm.events = true
+  // The simulator is in this process.
+  await leaveCapability(path, vm.simulator.address, process.pid)
+  t.like((await restoreCapabilities([path]))[0], { action: 'restored' })
+  t.false(vm.events)
+  t.deepEqual(await restoreCapabilities([path]), [])
+})
+
+test('that of a VM that has ended, or has made room for another, is left alone', async t => {
+  const path = await directory(t)
+  const vm = await SimulatedVm.start(t, join(path, 'qmp'), 'tapA')
+  vm.events = true
+  const other = spawn('sleep', ['60'])
+  t.teardown(() => other.kill())
+  for (const pid of [NOBODY, other.pid ?? 0]) {
+    await leaveCapability(path, vm.simulator.address, pid)
+    t.like((await restoreCapabilities([path]))[0], { action: 'none' })
+  }
+  t.true(vm.events)
+  t.deepEqual(await readdir(path), ['qmp'])
+})
+
+test('a monitor that has another client is tried again another time', async t => {
+  const path = await directory(t)
+  const vm = await SimulatedVm.start(t, join(path, 'qmp'), 'tapA')
+  const client = await Monitor.connect({ address: vm.simulator.address })
+  t.teardown(() => client.close())
+  await leaveCapability(path, vm.simulator.address, process.pid)
+  t.like((await restoreCapabilities([path]))[0], { action: 'failed' })
+  t.is((await readdir(path)).length, 2)
+})
+
+labTest('a source that is killed has its capability switched off by a cleanup', async (t, lab) => {
+  const path = await directory(t)
+  await lab.ask('tap', { name: 'tapA' })
+  const vm = await SimulatedVm.start(t, join(path, 'qmp'), 'tapA')
+  const env = { XDG_RUNTIME_DIR: path }
+  const options = [`--qmp=${vm.simulator.address}`, `--to=unix:${path}/way`]
+  const source = new Running(lab.inside(TAPFERRY, 'handover', 'source', ...options), { env })
+  await source.line(/waiting for the destination/)
+  t.true(vm.events)
+  await source.stop('SIGKILL')
+  t.true(vm.events)
+  const done = await run(...lab.inside(TAPFERRY, 'handover', 'cleanup'), { env })
+  t.regex(done.stderr, /capability 'events' of the VM at .* is off again/)
+  t.false(vm.events)
 })
 
 /** A record about tapA, with the queue length that the TAP has now. */

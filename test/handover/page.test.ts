@@ -149,7 +149,7 @@ test('clocks that nobody has compared are not corrected, and that is said', t =>
 
 test('the picture has every mark', t => {
   const marks = [...page('done').matchAll(/<tspan class="what">(.*?)<\/tspan>/g)].map(([, name]) => name)
-  const once = ['STOP', 'CUT', 'gate opened', 'RESUME', 'END']
+  const once = ['STOP', 'CUT', 'gate opened', 'RESUME', 'RARP', 'END']
   t.deepEqual(marks, [...once, ...once])
 })
 

@@ -4,50 +4,10 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import { QmpSimulator, type SimulatedCommand } from '../../ts/monitor/simulator.ts'
 import { Running, records, run, TAPFERRY } from '../support/cli.ts'
 import { type Lab, labTest } from '../support/lab.ts'
 import { assertValid, isValid } from '../support/schema.ts'
-
-/** A VM with one netdev, hn0, at a TAP; it remembers its migration capability. */
-class SimulatedVm {
-  events = false
-  migration: string | undefined
-  readonly simulator: QmpSimulator
-
-  static async start(t: ExecutionContext, address: string, tap: string): Promise<SimulatedVm> {
-    let vm: SimulatedVm | undefined
-    const commands: Record<string, SimulatedCommand> = {
-      'query-name': () => ({ name: 'web' }),
-      'query-uuid': () => ({ UUID: '6f1e7a3c-0000-4000-8000-123456789abc' }),
-      'query-migrate': () => (vm?.migration === undefined ? {} : { status: vm.migration }),
-      'query-migrate-capabilities': () => [{ capability: 'events', state: vm?.events ?? false }],
-      'migrate-set-capabilities': ({ capabilities }) => {
-        const [{ state }] = capabilities as [{ state: boolean }]
-        if (vm !== undefined) vm.events = state
-        return {}
-      },
-    }
-    const infoNetwork = [
-      'net0: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:12:34:56',
-      ` \\ hn0: index=0,type=tap,ifname=${tap},script=no,downscript=no`,
-      '',
-    ].join('\r\n')
-    const simulator = await QmpSimulator.listen({ address, infoNetwork, commands })
-    t.teardown(() => simulator.close())
-    vm = new SimulatedVm(simulator)
-    return vm
-  }
-
-  private constructor(simulator: QmpSimulator) {
-    this.simulator = simulator
-  }
-
-  migrates(status: string): void {
-    this.migration = status
-    this.simulator.emit('MIGRATION', { status })
-  }
-}
+import { SimulatedVm } from '../support/simulated-vm.ts'
 
 interface Stage {
   readonly lab: Lab

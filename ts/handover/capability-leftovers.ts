@@ -15,7 +15,10 @@ import { type Owner, recordDirectories, recordsOfTheGone, removeRecord, writeRec
 /** How long the monitor may take for its greeting: one that has another client would never send it. */
 const PATIENCE_MS = 1_000
 
-interface CapabilityRecord extends Owner {
+/** Nobody listens there any more. */
+const GONE: ReadonlySet<string> = new Set(['MONITOR_NOT_FOUND', 'MONITOR_REFUSED'])
+
+export interface CapabilityRecord extends Owner {
   readonly version: 1
   /** The VM's, from any directory. */
   readonly monitor: string
@@ -26,7 +29,7 @@ interface CapabilityRecord extends Owner {
 
 export interface CapabilityLeftover {
   readonly record: CapabilityRecord
-  /** `none`: the VM has ended. */
+  /** `none`: the VM has ended, or its monitor is gone for good. */
   readonly action: 'restored' | 'none' | 'failed'
   readonly problem?: TapferryError
 }
@@ -87,7 +90,8 @@ async function restore(record: CapabilityRecord): Promise<CapabilityLeftover> {
     await setMigrationEvents(monitor, false)
     return { record, action: 'restored' }
   } catch (error) {
-    return { record, action: 'failed', problem: TapferryError.from(error) }
+    const problem = TapferryError.from(error)
+    return GONE.has(problem.code) ? { record, action: 'none' } : { record, action: 'failed', problem }
   } finally {
     await monitor?.close()
   }
@@ -132,7 +136,9 @@ export function tellCapabilities(leftovers: readonly CapabilityLeftover[], print
       continue
     }
     const message =
-      action === 'restored' ? `${what} is off again: ${whose} had switched it on` : `${what} has gone with it`
+      action === 'restored'
+        ? `${what} is off again: ${whose} had switched it on`
+        : `${what} is nothing to care about any more: the VM, or its monitor, is gone`
     printer.notice(message)
     printer.record('event', { event: 'leftover', message })
   }

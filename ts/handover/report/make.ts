@@ -119,6 +119,7 @@ function sourceNetdev(netdev: HandoverNetdev, counted: HandoverSourceReport): So
     cut_method: counted.cutMethod ?? null,
     cut_reason: counted.cutReason ?? null,
     cut_after_ms: counted.cutAfterMs ?? null,
+    announced_ns: moment(counted.announcedNs),
     link_delay_ms: counted.linkDelayMs ?? null,
     tap_held: counted.tapHeld,
   }

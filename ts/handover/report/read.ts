@@ -82,6 +82,7 @@ const SOURCE_NETDEV: FieldsOf<SourceNetdev> = {
   cut_method: ['used_ring', 'used_index', 'tx_packets', 'timestamp', null],
   cut_reason: 'text or null',
   cut_after_ms: 'milliseconds or null',
+  announced_ns: 'moment or null',
   link_delay_ms: 'milliseconds or null',
   tap_held: 'boolean',
 }

@@ -121,6 +121,8 @@ export interface SourceNetdev extends NetdevHead {
   cut_method: CutMethod | null
   cut_reason: string | null
   cut_after_ms: number | null
+  /** When the guest's announcement of its new place (RARP) first came back to this host. */
+  announced_ns: Moment | null
   link_delay_ms: number | null
   tap_held: boolean
 }

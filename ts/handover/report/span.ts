@@ -9,7 +9,7 @@ import type { EnteredState, Side, Timeline } from './shape.ts'
 export interface Mark {
   name: string
   at: number
-  kind: 'stop' | 'cut' | 'gate' | 'resume' | 'end'
+  kind: 'stop' | 'cut' | 'gate' | 'resume' | 'rarp' | 'end'
 }
 
 /** In milliseconds of the axis. */
@@ -53,6 +53,9 @@ export function marksOf({ source, destination }: NetdevPair, axis: Axis): Mark[]
   }
   const resumed = resumedAt({ source, destination }, axis)
   if (resumed !== undefined) marks.push({ name: 'RESUME', at: resumed, kind: 'resume' })
+  if (source?.announced_ns) {
+    marks.push({ name: 'RARP', at: axis.of('source', source.announced_ns), kind: 'rarp' })
+  }
   const end = source
     ? endOf(source.states, 'source', axis)
     : endOf(destination?.states ?? [], 'destination', axis)

@@ -44,7 +44,7 @@ text.number, text.row, text.mark, text.host, text.state { paint-order: stroke; s
 line.grid { stroke: var(--rule) } line.base, line.tick { stroke: var(--line) } rect.down { fill: var(--down) }
 text.s0 { stroke: var(--state0) } text.s1 { stroke: var(--state1) } rect.state.s0 { fill: var(--state0) } rect.state.s1 { fill: var(--state1) } rect.hint { fill: transparent }
 rect.hint:hover { fill: var(--ink); fill-opacity: .08 } path.torn { fill: none; stroke: var(--paper); stroke-width: 2 }
-line.mark { stroke: var(--ink); stroke-width: 1 } line.cut { stroke-dasharray: 3 2 } line.gate { stroke: var(--good); stroke-dasharray: 5 2 }
+line.mark { stroke: var(--ink); stroke-width: 1 } line.cut { stroke-dasharray: 3 2 } line.gate { stroke: var(--good); stroke-dasharray: 5 2 } line.rarp { stroke-dasharray: 1 2 }
 line.end { stroke: var(--line) } line.stop, line.resume { stroke-width: 1.4 }
 .captured { fill: var(--captured); background: var(--captured) } .sent { fill: var(--sent); background: var(--sent) }
 .came { fill: var(--came); background: var(--came) } .injected { fill: var(--injected); background: var(--injected) }
