@@ -64,11 +64,11 @@ export const handoverHelps: readonly CommandHelp[] = [
   },
   {
     name: 'handover check source',
-    summary: 'Rehearse: what it would meet where the VM leaves.',
+    summary: 'Rehearse where the VM leaves, and compare with where it arrives.',
     usage: 'tapferry handover check source --qmp=PATH --to=tcp:HOST:PORT|unix:PATH',
     examples: [
       [
-        'privileges, the cut, the way to the other host',
+        'privileges, the cut, and what the other host has',
         'tapferry handover check source --qmp qmp0 --to tcp:192.0.2.2:4000 --insecure',
       ],
     ],
@@ -77,11 +77,11 @@ export const handoverHelps: readonly CommandHelp[] = [
   },
   {
     name: 'handover check dest',
-    summary: 'Rehearse: what it would meet where the VM arrives.',
+    summary: 'Rehearse where the VM arrives, and compare with where it leaves.',
     usage: 'tapferry handover check dest --qmp=PATH --from=tcp:HOST:PORT|unix:PATH',
     examples: [
       [
-        'privileges, the gate, room for what waits',
+        'privileges, the gate, and what the other host has: waits for it',
         'tapferry handover check dest --qmp qmp0 --from tcp:192.0.2.2:4000 --insecure',
       ],
     ],

@@ -6,9 +6,10 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Meeting, PATIENCE, destination, destination_plan, guest, send, source, source_plan};
+use support::{Meeting, PATIENCE, destination, destination_plan, guest, identity, send, source, source_plan};
 use tapferry_handover::{EventKind, Outcome};
 use tapferry_testbed::namespace::Namespace;
+use tapferry_testbed::sender::Sender;
 
 #[test]
 fn what_comes_while_the_vm_moves_reaches_its_guest_once_and_in_order() {
@@ -47,4 +48,30 @@ fn what_comes_while_the_vm_moves_reaches_its_guest_once_and_in_order() {
     let flow = there.wait_for(1100, PATIENCE).flow(0);
     assert_eq!(flow.ranges.as_slice(), [(500, 1599)]);
     assert_eq!((flow.duplicates, flow.out_of_order), (0, 0));
+}
+
+#[test]
+fn the_guest_s_announcement_of_its_new_place_is_noted_and_not_handed_over() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, _there) = (guest("tapA"), guest("tapB"));
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.migrate(&here, 100);
+    destination.handle.resumed(None);
+    source.told.wait_state("drain");
+
+    let switch = Sender::open("tapA").unwrap();
+    let own = identity().mac;
+    // An ARP of the guest's own, and then what QEMU says twice.
+    for ethertype in [[0x08, 0x06], [0x80, 0x35], [0x80, 0x35]] {
+        let frame = [&[0xff; 6][..], &own, &ethertype, &[0; 46]].concat();
+        switch.send(&Default::default(), &frame).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+
+    let (left, arrived) = (source.ended(), destination.ended());
+    assert_eq!((left.reflected, arrived.received), (3, 0), "{left:#?}");
+    let since_resume = left.announced_ns.unwrap().cast_signed() - left.resumed_ns.unwrap().cast_signed();
+    assert!((5_000_000..1_000_000_000).contains(&since_resume), "{since_resume} ns");
 }

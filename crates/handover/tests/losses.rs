@@ -68,6 +68,7 @@ fn frames_that_the_destination_s_interface_does_not_take_are_counted() {
     let source = source(source_plan(&meeting, "tapA"));
     source.migrate(&here, 100);
     assert_eq!(destination.told.wait_kind(EventKind::Warning).code, Some("mtu_smaller"));
+    assert_eq!(source.told.count_code("mtu_smaller"), 1);
     let long = Sender::open("tapA").unwrap();
     send("tapA", 100..150);
     long.send_probes(&Probe::default(), 8000, 150..170).unwrap();

@@ -9,6 +9,8 @@ use support::{
 };
 use tapferry_frame::vnet::{GSO_UDP_L4, GsoKind, VnetHeader};
 use tapferry_sys::Errno;
+use tapferry_sys::netdev::InterfaceName;
+use tapferry_sys::offloads::Offloads;
 use tapferry_testbed::craft::{Checksum, Frame, Ip, Packet, stream};
 use tapferry_testbed::inspect::{Verdict, inspect};
 use tapferry_testbed::link;
@@ -51,6 +53,18 @@ fn captured_both_ways(tap: &str, frames: &[Frame]) -> Vec<Seen> {
         assert_eq!((one.vnet, &one.bytes, one.wire_len), (other.vnet, &other.bytes, other.wire_len));
     }
     by_ring
+}
+
+#[test]
+fn a_tap_tells_which_offloads_its_holder_has_allowed() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let mut asked = Offloads::open().expect("offloads");
+    for (number, offloads) in (0..).zip([OFFLOADS_NONE, OFFLOADS_TCP, OFFLOADS_ALL]) {
+        let name = format!("tap{number}");
+        let _tap = tap_with(&name, &TapOptions { offloads, ..TapOptions::like_qemu() });
+        let flags = asked.tun_flags(&InterfaceName::new(&name).expect("a name")).expect("its offloads");
+        assert_eq!(flags, offloads, "{name}");
+    }
 }
 
 #[test]
