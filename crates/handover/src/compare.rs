@@ -143,34 +143,34 @@ mod tests {
         }
     }
 
-    fn codes(source: Hello, destination: Hello) -> Vec<(&'static str, Weight)> {
-        let found = compare(&source, &destination, None);
+    fn codes(source: &Hello, destination: &Hello) -> Vec<(&'static str, Weight)> {
+        let found = compare(source, destination, None);
         found.into_iter().map(|difference| (difference.code, difference.weight)).collect()
     }
 
     #[test]
     fn two_of_a_kind_do_not_differ() {
-        assert_eq!(codes(hello(), hello()), []);
+        assert_eq!(codes(&hello(), &hello()), []);
         // A VM that waits to be migrated has not allowed any yet.
-        assert_eq!(codes(hello(), Hello { offloads: 0, ..hello() }), []);
+        assert_eq!(codes(&hello(), &Hello { offloads: 0, ..hello() }), []);
     }
 
     #[test]
     fn only_a_smaller_mtu_at_the_destination_costs_frames() {
         let wide = || Hello { mtu: 9000, ..hello() };
-        assert_eq!(codes(wide(), hello()), [("mtu_smaller", Weight::Cost)]);
-        assert_eq!(codes(hello(), wide()), []);
-        assert_eq!(codes(wide(), Hello { mtu: 0, ..hello() }), [], "it is not known");
+        assert_eq!(codes(&wide(), &hello()), [("mtu_smaller", Weight::Cost)]);
+        assert_eq!(codes(&hello(), &wide()), []);
+        assert_eq!(codes(&wide(), &Hello { mtu: 0, ..hello() }), [], "it is not known");
     }
 
     #[test]
     fn a_header_that_qemu_misses_is_a_fault_once_the_guest_has_allowed_offloads() {
         let bare = || Hello { vnet_hdr: Some(false), ..hello() };
-        assert_eq!(codes(hello(), bare()), [("vnet_header_missing", Weight::Fault)]);
+        assert_eq!(codes(&hello(), &bare()), [("vnet_header_missing", Weight::Fault)]);
         let idle = Hello { offloads: 0, ..hello() };
-        assert_eq!(codes(idle, bare()), [("vnet_header_missing", Weight::Cost)]);
-        assert_eq!(codes(bare(), hello()), []);
-        assert_eq!(codes(hello(), Hello { vnet_hdr: None, ..hello() }), []);
+        assert_eq!(codes(&idle, &bare()), [("vnet_header_missing", Weight::Cost)]);
+        assert_eq!(codes(&bare(), &hello()), []);
+        assert_eq!(codes(&hello(), &Hello { vnet_hdr: None, ..hello() }), []);
     }
 
     #[test]
@@ -186,6 +186,6 @@ mod tests {
     #[test]
     fn another_tapferry_of_the_same_protocol_is_worth_a_note() {
         let other = Hello { tapferry: "0.2.0".into(), ..hello() };
-        assert_eq!(codes(hello(), other), [("versions_differ", Weight::Note)]);
+        assert_eq!(codes(&hello(), &other), [("versions_differ", Weight::Note)]);
     }
 }
