@@ -199,9 +199,9 @@ const meet = option({
   group: HANDOVER,
   brief: 'how long to wait for the other side',
   help: [
-    'How long to wait for the rehearsal of the other side, to compare what both',
-    'have: seconds, or with a unit: 500ms, 10s, 5m. 0: wait for nobody. An armed',
-    '`handover dest` answers as well, and is not disturbed.',
+    'How long to wait for the rehearsal of the other side, to compare what',
+    'both have: seconds, or with a unit: 500ms, 10s, 5m. 0: wait for nobody.',
+    'An armed `handover dest` answers as well, and is not disturbed.',
   ],
   parse: duration({ zero: true }),
 })
