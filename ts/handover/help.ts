@@ -64,7 +64,7 @@ export const handoverHelps: readonly CommandHelp[] = [
   },
   {
     name: 'handover check source',
-    summary: 'Rehearse where the VM leaves, and compare with where it arrives.',
+    summary: 'Rehearse where the VM leaves, and compare both hosts.',
     usage: 'tapferry handover check source --qmp=PATH --to=tcp:HOST:PORT|unix:PATH',
     examples: [
       [
@@ -77,7 +77,7 @@ export const handoverHelps: readonly CommandHelp[] = [
   },
   {
     name: 'handover check dest',
-    summary: 'Rehearse where the VM arrives, and compare with where it leaves.',
+    summary: 'Rehearse where the VM arrives, and compare both hosts.',
     usage: 'tapferry handover check dest --qmp=PATH --from=tcp:HOST:PORT|unix:PATH',
     examples: [
       [
