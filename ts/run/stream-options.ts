@@ -89,7 +89,7 @@ export const streamOptions = {
   insecure: flag({
     flags: '--insecure',
     group: STREAMS,
-    brief: 'let other hosts reach a tcp server or a dgram indev',
+    brief: 'let others reach a tcp server or dgram indev',
     help: [
       'Listen on an address of TCP or UDP that other hosts can reach. Whoever gets',
       'there reads or sends frames: there is no encryption and no password.',
