@@ -194,6 +194,8 @@ export interface HandoverSourceOptions extends HandoverNetdevOptions, HandoverLi
 export interface HandoverDestinationOptions extends HandoverLimits {
   from: HandoverAddress
   netdevs: HandoverNetdevOptions[]
+  /** Absent: tcx where the kernel has it, else cls_bpf. */
+  gate?: GateKind
 }
 
 export type HandoverEventType =
@@ -302,6 +304,9 @@ export interface HandoverSourceReport extends HandoverReportHead {
   tapHeld: boolean
 }
 
+/** By what a gate stands before a TAP: at tcx (Linux 6.6), or as the first filter at clsact. */
+export type GateKind = 'tcx' | 'cls_bpf'
+
 /** received = injected + deduplicated + parked + beforeCut + refused + discarded. */
 export interface HandoverDestinationReport extends HandoverReportHead {
   received: number
@@ -315,7 +320,8 @@ export interface HandoverDestinationReport extends HandoverReportHead {
   keptOut: number
   direct: number
   lostAtTap: number
-  gated: boolean
+  /** Absent where there was none. */
+  gate?: GateKind
   openedNs?: bigint
   cutNs?: bigint
   delayMostMs: number
@@ -586,9 +592,11 @@ export interface Binding {
   inspectClock(): ClockFacts
   /** What the kernel allows this process there: each thing tried, on sockets that are closed again at once. */
   probePrivileges(netns?: string): Promise<PrivilegeProbe[]>
-  /** Whether the kernel lets us close a gate before a VM: PERMISSION, or SYSTEM where it is too old. Changes nothing. */
-  probeGate(): Promise<void>
+  /** By what the kernel lets us close a gate before a VM, if it does: PERMISSION, or SYSTEM. Changes nothing. */
+  probeGate(): Promise<GateKind>
   /** `txqueuelen` of an interface, in frames. Needs CAP_NET_ADMIN there. */
   setQueueLength(ifindex: number, frames: number, netns?: string): Promise<void>
+  /** Takes away the gate that a killed process has left, and says whether there was one. Then it needs CAP_NET_ADMIN. */
+  removeLeftGate(ifindex: number, pid: number, netns?: string): Promise<boolean>
   version(): string
 }

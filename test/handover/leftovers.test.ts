@@ -1,7 +1,7 @@
 /** What a killed handover leaves, and who puts it right. */
 
 import { spawn } from 'node:child_process'
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -14,8 +14,8 @@ import {
 } from '../../ts/handover/leftovers.ts'
 import { startTimeOf } from '../../ts/host/processes.ts'
 import { Monitor } from '../../ts/monitor/index.ts'
-import { Running, records, run, TAPFERRY } from '../support/cli.ts'
-import { type Lab, labTest } from '../support/lab.ts'
+import { ROOT, Running, records, run, TAPFERRY } from '../support/cli.ts'
+import { type Lab, labTest, orSkip, Unavailable } from '../support/lab.ts'
 import { SimulatedVm } from '../support/simulated-vm.ts'
 
 /** No process has it: the kernel's largest number is 2^22. */
@@ -140,14 +140,15 @@ async function raised(
   t: ExecutionContext,
   lab: Lab,
   length: number,
-): Promise<{ path: string; ifindex: number }> {
+): Promise<{ path: string; namespace: string; ifindex: number }> {
   const path = await directory(t)
   await lab.ask('tap', { name: 'tapA', txqueuelen: length })
   const netns = await run('readlink', [`/proc/${lab.pid}/ns/net`])
   const link = await run(...lab.inside('ip', '-json', 'link', 'show', 'tapA'))
   const [{ ifindex }] = JSON.parse(link.stdout) as [{ ifindex: number }]
-  await leave(path, { namespace: netns.stdout.trim(), ifindex })
-  return { path, ifindex }
+  const namespace = netns.stdout.trim()
+  await leave(path, { namespace, ifindex })
+  return { path, namespace, ifindex }
 }
 
 async function queueLength(lab: Lab): Promise<number> {
@@ -181,6 +182,50 @@ labTest('one that somebody has changed since is not ours to change', async (t, l
   t.is(await queueLength(lab), 4321)
 })
 
+/** A process that has closed a gate before tapA at clsact. */
+async function gateKeeper(t: ExecutionContext, lab: Lab): Promise<Running> {
+  const script = `
+    const { loadBinding } = await import('${ROOT}ts/native.ts')
+    const handle = await loadBinding().HandoverDestination.start({
+      from: { unix: '${await directory(t)}/way' },
+      netdevs: [{ netdev: 'tapA', identity: { vmName: 'web', netdevId: 'hn0' } }],
+      ...{ maxHoldBytes: 1 << 20, mark: 1, resumeTimeoutMs: 60_000, gate: 'cls_bpf' },
+    }, ({ type, message }) => type === 'warning' && console.log(message))
+    const [{ gate }] = await handle.reports()
+    if (gate !== undefined) console.log('closed: ' + gate)
+    setInterval(() => {}, 1 << 30)`
+  const node = [process.execPath, '--import', '@oxc-node/core/register', '--input-type=module']
+  const keeper = new Running(lab.inside(...node, '-e', script))
+  t.teardown(() => keeper.stop('SIGKILL'))
+  const said = await keeper.line(/^closed|^there is no gate/)
+  if (!said.startsWith('closed')) throw new Unavailable(said)
+  return keeper
+}
+
+labTest('a gate that was left at clsact is taken away, and clsact with it', async (t, lab) => {
+  const { namespace, ifindex } = await raised(t, lab, 1000)
+  const keeper = await orSkip(t, gateKeeper(t, lab))
+  if (keeper === undefined) return
+  const show = async (...what: string[]) => (await run(...lab.inside('tc', ...what, 'dev', 'tapA'))).stdout
+  await keeper.stop('SIGKILL')
+  t.regex(await show('filter', 'show', 'egress'), /tapferry_gate/)
+  t.is(await queueLength(lab), RAISED_QUEUE_LENGTH)
+
+  const runtime = await directory(t)
+  const path = join(runtime, 'tapferry')
+  await mkdir(path)
+  await leave(path, { pid: keeper.pid, namespace, ifindex })
+  const done = await run(...lab.inside(TAPFERRY, 'handover', 'cleanup'), {
+    env: { XDG_RUNTIME_DIR: runtime },
+  })
+  t.is(done.status, 0, done.stderr)
+  t.regex(done.stderr, /the gate before tapA is gone: a handover that was killed .* had left it, open/)
+  t.regex(done.stderr, /the queue length of tapA is 1000 again/)
+  t.is(await show('filter', 'show', 'egress'), '')
+  t.notRegex(await show('qdisc', 'show'), /clsact/)
+  t.deepEqual(await readdir(path), [])
+})
+
 labTest('without the privilege the record stays, for who has it', async (t, lab) => {
   const runtime = await directory(t)
   const { path, ifindex } = await raised(t, lab, RAISED_QUEUE_LENGTH)
@@ -193,7 +238,10 @@ labTest('without the privilege the record stays, for who has it', async (t, lab)
 
   const refused = await run(...lab.inside(...powerless, TAPFERRY, 'handover', 'cleanup', '--json'), { env })
   t.is(refused.status, 1, refused.stderr)
-  t.regex(refused.stderr, /warning: the queue length of tapA is still that of a handover that was killed/)
+  t.regex(
+    refused.stderr,
+    /warning: what a handover that was killed .* has changed on tapA is still so: .*not permitted/,
+  )
   t.like(records(refused.stdout)[0], { event: 'leftover', netdev: 'tapA', code: 'PERMISSION' })
 
   const done = await run(...lab.inside(TAPFERRY, 'handover', 'cleanup'), { env })

@@ -191,7 +191,7 @@ export function destinationNetdev(
     kept_out: 46,
     direct,
     lost_at_tap: 0,
-    gated: true,
+    gate: 'tcx',
     opened_ns: at(openedAfter),
     stopped_ns: at(0),
     cut_ns: at(cutAfter + linkDelay + 0.3),
@@ -405,7 +405,7 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
         { cut_method: 'timestamp', cut_reason: 'tx_packets could not be read beside the capture' },
       ),
     ]),
-    destination: destinationReport([destinationNetdev({}, { gated: false, opened_ns: null, kept_out: 0 })], {
+    destination: destinationReport([destinationNetdev({}, { gate: null, opened_ns: null, kept_out: 0 })], {
       warnings: [
         {
           netdev: 'hn0',

@@ -76,7 +76,7 @@ class DestinationSession {
     )
     this.#handle = handle
     const reports = await handle.reports()
-    const state = reports.every(({ gated }) => gated) ? 'gated' : 'without a gate'
+    const state = reports.every(({ gate }) => gate !== undefined) ? 'gated' : 'without a gate'
     chronicle.ready(netdevs, { from: formatStreamAddress(address), state, monitor })
     if (this.#resumed !== undefined) handle.resumed(this.#resumed.atNs)
     if (this.#isGone) handle.gone()

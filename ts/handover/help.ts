@@ -92,7 +92,7 @@ export const handoverHelps: readonly CommandHelp[] = [
     name: 'handover cleanup',
     summary: 'Put right what a killed handover has left on this host.',
     usage: 'tapferry handover cleanup',
-    examples: [['queue lengths, as they were', 'tapferry handover cleanup']],
+    examples: [['queue lengths as they were, and no gate', 'tapferry handover cleanup']],
     options: cleanupOptions,
     signals: [],
   },

@@ -1,13 +1,14 @@
 /**
- * What a handover that was killed leaves on the destination's host: the raised queue length of a TAP, which harms
- * nobody, and a record of what it was before. Whoever starts next puts it right, and so does `tapferry handover cleanup`.
+ * What a handover that was killed leaves on the destination's host: the raised queue length of a TAP, and where the
+ * kernel has no tcx a gate that is open, which both harm nobody; and a record of what the length was before. Whoever
+ * starts next puts it right, and so does `tapferry handover cleanup`.
  * Of what it leaves at the source, see capability-leftovers.ts; its records are kept here as well.
  *
  *     /run/tapferry/handover-PID-IFINDEX.json     one a netdev, from before the start to after the end
  *
  * While the kernel changes a queue length it drops what is sent, for some milliseconds. So it is set back in a pause of
- * the traffic; where there is none, it stays for now, and so does the record. Everything else of a handover ends with
- * its process.
+ * the traffic; where there is none, it stays for now, and so does the record. The gate goes at once. Everything else of a
+ * handover ends with its process.
  */
 
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
@@ -47,8 +48,10 @@ export interface LeftoverRecord extends Owner {
 /** What was found, and what became of it. */
 export interface Leftover {
   readonly record: LeftoverRecord
+  /** There was a gate, and it was taken away. */
+  readonly gate: boolean
   /**
-   * `none`: the interface is gone, or has another queue length than ours; `busy`: there was no pause in its traffic;
+   * What became of the queue length. `none`: the interface is gone, or has another queue length than ours; `busy`: there was no pause in its traffic;
    * `forced`: set back without one.
    */
   readonly action: 'restored' | 'forced' | 'none' | 'busy' | 'failed'
@@ -204,18 +207,20 @@ async function isAlive({ pid, startTime }: Owner): Promise<boolean> {
 }
 
 async function putRight(record: LeftoverRecord, force: boolean): Promise<Leftover> {
+  let gate = false
   try {
     const netns = await wayInto(record.namespace)
-    if (netns === 'gone') return { record, action: 'none' }
+    if (netns === 'gone') return { record, gate, action: 'none' }
+    gate = await loadBinding().removeLeftGate(record.ifindex, record.pid, netns)
     const netdev = await findNetdev(record, netns)
     // Another length is somebody else's doing.
-    if (netdev?.txQueueLength !== RAISED_QUEUE_LENGTH) return { record, action: 'none' }
+    if (netdev?.txQueueLength !== RAISED_QUEUE_LENGTH) return { record, gate, action: 'none' }
     const pauses = await hasPause(record, netns)
-    if (!pauses && !force) return { record, action: 'busy' }
+    if (!pauses && !force) return { record, gate, action: 'busy' }
     await loadBinding().setQueueLength(record.ifindex, record.queueLength, netns)
-    return { record, action: pauses ? 'restored' : 'forced' }
+    return { record, gate, action: pauses ? 'restored' : 'forced' }
   } catch (error) {
-    return { record, action: 'failed', problem: TapferryError.from(error) }
+    return { record, gate, action: 'failed', problem: TapferryError.from(error) }
   }
 }
 
@@ -250,23 +255,28 @@ async function wayInto(namespace: string): Promise<string | undefined | 'gone'> 
 }
 
 export function tellLeftovers(leftovers: readonly Leftover[], printer: Printer): void {
-  for (const { record, action, problem } of leftovers) {
+  for (const { record, gate, action, problem } of leftovers) {
     const { interface: netdev, queueLength, pid } = record
     const whose = `a handover that was killed (process ${pid})`
+    const tell = (message: string): void => {
+      printer.notice(message)
+      printer.record('event', { event: 'leftover', netdev, message })
+    }
+    if (gate) tell(`the gate before ${netdev} is gone: ${whose} had left it, open`)
     if (problem !== undefined) {
-      const message = `the queue length of ${netdev} is still that of ${whose}: ${problem.message}`
+      const message = `what ${whose} has changed on ${netdev} is still so: ${problem.message}`
       printer.warning(message)
       printer.hint(problem.hint)
       printer.record('event', { event: 'leftover', netdev, message, code: problem.code })
       continue
     }
+    if (gate && action === 'none') continue
     const message = {
       restored: `the queue length of ${netdev} is ${queueLength} again: ${whose} had raised it`,
       forced: `the queue length of ${netdev} is ${queueLength} again: ${whose} had raised it; its traffic did not pause, so some frames may be lost`,
       busy: `the queue length of ${netdev} is still that of ${whose}: its traffic does not pause, and some frames would be lost; tapferry handover cleanup does it all the same`,
       none: `nothing of ${whose} is left on ${netdev}`,
     }[action as Exclude<Leftover['action'], 'failed'>]
-    printer.notice(message)
-    printer.record('event', { event: 'leftover', netdev, message })
+    tell(message)
   }
 }

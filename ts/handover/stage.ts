@@ -84,7 +84,7 @@ async function writeDown(
   const written = await Promise.all(netdevs.map(({ interface: name, netns }) => records.write(name, netns)))
   if (written.every(Boolean)) return
   printer.notice(
-    'neither /run/tapferry nor $XDG_RUNTIME_DIR can be written to: if this is killed, a raised queue length stays',
+    'neither /run/tapferry nor $XDG_RUNTIME_DIR can be written to: if this is killed, a raised queue length stays, and so may an open gate',
   )
 }
 

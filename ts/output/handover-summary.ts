@@ -91,7 +91,7 @@ function destinationRows(netdev: DestinationNetdev): Row[] {
             `${formatDuration(netdev.delay_mean_ms)} on average, ${formatDuration(netdev.delay_most_ms)} at most`,
           ] as const,
         ]),
-    ...(netdev.gated ? [] : [['gate', 'none: broadcasts may have come twice'] as const]),
+    ['gate', netdev.gate ?? 'none: broadcasts may have come twice'],
   ]
 }
 

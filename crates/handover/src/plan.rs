@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tapferry_redirect::{Netdev, StreamPlan};
+use tapferry_sys::egress_gate::GateKind;
 
 /// Bytes of memory for frames that wait, on either side.
 pub const DEFAULT_MAX_HOLD: usize = 256 * 1024 * 1024;
@@ -52,6 +53,8 @@ pub struct DestinationPlan {
     pub max_hold: usize,
     /// SO_MARK of what is injected: the gate lets only that pass.
     pub mark: u32,
+    /// By what the gate stands; `None`: at tcx where the kernel has it, else by cls_bpf.
+    pub gate: Option<GateKind>,
     /// How long the VM may take from the source's stop until it runs.
     pub resume_timeout: Duration,
 }

@@ -1,5 +1,7 @@
 //! What happened in a handover, in numbers: the report is made of it, on either side.
 
+use tapferry_sys::egress_gate::GateKind;
+
 /// How a handover ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Outcome {
@@ -179,8 +181,8 @@ pub struct DestinationReport {
     pub direct: u64,
     /// Growth of the TAP's tx_dropped, whoever sent.
     pub lost_at_tap: u64,
-    /// Whether there was a gate.
-    pub gated: bool,
+    /// By what there was a gate.
+    pub gate: Option<GateKind>,
     /// When the gate was opened (nanoseconds since 1970).
     pub opened_ns: Option<u64>,
     /// When the source's VM stopped, on this host's clock as far as it is known.

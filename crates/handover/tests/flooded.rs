@@ -13,7 +13,8 @@ use support::{
     Flood, Meeting, assert_once_in_order, destination, destination_plan, guest, send, source, source_plan,
     without,
 };
-use tapferry_handover::{EventKind, Outcome};
+use tapferry_handover::{DestinationPlan, EventKind, Outcome};
+use tapferry_sys::egress_gate::GateKind;
 use tapferry_testbed::craft::{Checksum, Ip, Packet};
 use tapferry_testbed::namespace::Namespace;
 use tapferry_testbed::probe::Probe;
@@ -21,10 +22,18 @@ use tapferry_testbed::sender::{Pace, Sender, SenderOptions};
 
 #[test]
 fn before_the_gate_opens_nothing_comes_by_itself_and_afterwards_nothing_twice() {
+    [GateKind::Tcx, GateKind::ClsBpf].into_iter().for_each(nothing_comes_before_it_opens_and_nothing_twice);
+}
+
+fn nothing_comes_before_it_opens_and_nothing_twice(gate: GateKind) {
     let Some(namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
     let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
+    let plan = DestinationPlan { gate: Some(gate), ..destination_plan("tapB") };
+    let destination = destination(&meeting, plan);
+    if !destination.is_gated_or_skip() {
+        return;
+    }
     let source = source(source_plan(&meeting, "tapA"));
     source.told.wait_kind(EventKind::Ready);
     source.handle.calibrate(None);
@@ -143,7 +152,7 @@ fn without_a_gate_the_source_s_copies_of_what_has_come_by_itself_are_left_out() 
     assert_eq!(flood.flood(300..350), 0);
 
     let (left, arrived) = (source.ended(), destination.ended());
-    assert_eq!((left.outcome, arrived.outcome, arrived.gated), (Outcome::Done, Outcome::Done, false));
+    assert_eq!((left.outcome, arrived.outcome, arrived.gate), (Outcome::Done, Outcome::Done, None));
     assert_eq!((arrived.received, arrived.direct, arrived.kept_out), (250, 150, 0), "{arrived:#?}");
     assert_eq!((arrived.injected, arrived.deduplicated), (100, 150), "{arrived:#?}");
     assert_once_in_order(&there, 100..350);

@@ -198,7 +198,8 @@ fn filter(
     action: &str,
 ) -> Filter {
     let actions = vec![action.to_owned()];
-    Filter { direction, kind: kind.into(), priority, protocol, handle, actions, program_id: None }
+    let kind = kind.into();
+    Filter { direction, kind, priority, protocol, handle, actions, program_id: None, program_name: None }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! - [`namespace`]: network namespaces by their path
 //! - [`handover`]: both sides of a live migration
 //! - [`network`]: what there is on the host, for those who look before they start
-//! - [`gate`]: whether one could be closed; [`queue_length`]: the one thing of an interface that is ever put right
+//! - [`gate`]: whether one could be closed; [`leftovers`]: what of an interface is put right after a kill
 //! - [`promise`]: work for libuv's thread pool
 //! - [`error`]: failures with their stable code
 //!
@@ -18,11 +18,11 @@ pub mod error;
 pub mod event;
 pub mod gate;
 pub mod handover;
+pub mod leftovers;
 pub mod namespace;
 pub mod network;
 pub mod options;
 pub mod promise;
-pub mod queue_length;
 pub mod redirector;
 pub mod statistics;
 

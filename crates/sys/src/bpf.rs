@@ -27,9 +27,12 @@ mod command {
     pub(super) const LINK_DETACH: c_long = 34;
 }
 
-/// BPF_MAP_TYPE_ARRAY and BPF_PROG_TYPE_SCHED_CLS (linux/bpf.h).
+/// enum bpf_map_type and BPF_PROG_TYPE_SCHED_CLS (linux/bpf.h).
 const MAP_TYPE_ARRAY: u32 = 2;
+const MAP_TYPE_PROG_ARRAY: u32 = 3;
 const PROG_TYPE_SCHED_CLS: u32 = 3;
+/// BPF_OBJ_NAME_LEN (linux/bpf.h), with the zero byte at its end.
+const NAME: usize = 16;
 /// BPF_F_BEFORE: before all others, when none of them is named.
 const BEFORE: u32 = 1 << 3;
 
@@ -63,6 +66,9 @@ struct ProgLoad {
     log_level: u32,
     log_size: u32,
     log: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    name: [u8; NAME],
 }
 
 #[repr(C)]
@@ -132,16 +138,12 @@ pub(crate) struct SharedNumber {
 impl SharedNumber {
     /// Zero at first.
     pub(crate) fn new() -> Result<Self, Errno> {
-        let mut request =
-            MapCreate { map_type: MAP_TYPE_ARRAY, key_size: 4, value_size: 8, max_entries: 1, map_flags: 0 };
-        // SAFETY: the command follows no pointer.
-        let map = owned(unsafe { bpf(command::MAP_CREATE, &mut request) }?);
-        Ok(Self { map })
+        create_map(MAP_TYPE_ARRAY, 8).map(|map| Self { map })
     }
 
     pub(crate) fn get(&self) -> Result<u64, Errno> {
         let (key, mut value) = (0_u32, 0_u64);
-        let mut request = self.element(&raw const key, &raw mut value)?;
+        let mut request = element(&self.map, &raw const key, &raw mut value)?;
         // SAFETY: the map's keys have four bytes and its values eight; both are there.
         unsafe { bpf(command::MAP_LOOKUP_ELEM, &mut request) }?;
         Ok(value)
@@ -149,15 +151,40 @@ impl SharedNumber {
 
     pub(crate) fn set(&self, value: u64) -> Result<(), Errno> {
         let key = 0_u32;
-        let mut request = self.element(&raw const key, &raw const value)?;
+        let mut request = element(&self.map, &raw const key, &raw const value)?;
         // SAFETY: the map's keys have four bytes and its values eight; both are there, and only read.
         unsafe { bpf(command::MAP_UPDATE_ELEM, &mut request) }.map(drop)
     }
+}
 
-    fn element(&self, key: *const u32, value: *const u64) -> Result<MapElement, Errno> {
-        let (key, value) = (address(key)?, address(value)?);
-        Ok(MapElement { map: self.map.as_raw_fd(), padding: 0, key, value, flags: 0 })
+/// A program that others can jump to, as long as this is there: when the last descriptor of it is closed, the kernel
+/// empties it, although the programs that jump to it stay (kernel/bpf/arraymap.c, prog_array_map_clear).
+#[derive(Debug)]
+pub(crate) struct JumpTarget {
+    map: OwnedFd,
+}
+
+impl JumpTarget {
+    pub(crate) fn new(program: &OwnedFd) -> Result<Self, Errno> {
+        let map = create_map(MAP_TYPE_PROG_ARRAY, 4)?;
+        let (key, value) = (0_u32, program.as_raw_fd());
+        let mut request = element(&map, &raw const key, &raw const value)?;
+        // SAFETY: the map's keys and values have four bytes; both are there, and only read.
+        unsafe { bpf(command::MAP_UPDATE_ELEM, &mut request) }?;
+        Ok(Self { map })
     }
+}
+
+/// A map of one entry, with a key of four bytes.
+fn create_map(map_type: u32, value_size: u32) -> Result<OwnedFd, Errno> {
+    let mut request = MapCreate { map_type, key_size: 4, value_size, max_entries: 1, map_flags: 0 };
+    // SAFETY: the command follows no pointer.
+    unsafe { bpf(command::MAP_CREATE, &mut request) }.map(owned)
+}
+
+fn element<T>(map: &OwnedFd, key: *const u32, value: *const T) -> Result<MapElement, Errno> {
+    let (key, value) = (address(key)?, address(value)?);
+    Ok(MapElement { map: map.as_raw_fd(), padding: 0, key, value, flags: 0 })
 }
 
 /// One instruction, or half of one that takes two (linux/bpf.h, struct bpf_insn).
@@ -179,16 +206,30 @@ impl Instruction {
     /// The address of a shared number into a register (BPF_LD | BPF_DW | BPF_IMM, BPF_PSEUDO_MAP_VALUE).
     pub(crate) fn address_of(number: &SharedNumber, destination: u8) -> [Self; 2] {
         const MAP_VALUE: u8 = 2;
-        [
-            Self::new(0x18, destination, MAP_VALUE, 0, number.map.as_raw_fd()),
-            // The upper half: how far behind the beginning of the entry.
-            Self::new(0, 0, 0, 0, 0),
-        ]
+        // The upper half: how far behind the beginning of the entry.
+        Self::load_map(&number.map, destination, MAP_VALUE)
+    }
+
+    /// The map that a jump looks into, into a register (BPF_LD | BPF_DW | BPF_IMM, BPF_PSEUDO_MAP_FD).
+    pub(crate) fn map_of(target: &JumpTarget, destination: u8) -> [Self; 2] {
+        const MAP: u8 = 1;
+        Self::load_map(&target.map, destination, MAP)
+    }
+
+    fn load_map(map: &OwnedFd, destination: u8, what: u8) -> [Self; 2] {
+        [Self::new(0x18, destination, what, 0, map.as_raw_fd()), Self::new(0, 0, 0, 0, 0)]
     }
 }
 
-/// Loads a program for tc and tcx. A program keeps the maps that it uses.
-pub(crate) fn load_classifier(instructions: &[Instruction], license: &CStr) -> Result<OwnedFd, Errno> {
+/// Loads a program for tc and tcx, under a name for those who look at it (15 bytes at most). A program keeps the maps
+/// that it uses.
+pub(crate) fn load_classifier(
+    instructions: &[Instruction],
+    license: &CStr,
+    name: &str,
+) -> Result<OwnedFd, Errno> {
+    let mut padded = [0; NAME];
+    padded.get_mut(..name.len()).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(name.as_bytes());
     let mut request = ProgLoad {
         prog_type: PROG_TYPE_SCHED_CLS,
         count: u32::try_from(instructions.len()).map_err(|_| Errno::TOOBIG)?,
@@ -197,6 +238,9 @@ pub(crate) fn load_classifier(instructions: &[Instruction], license: &CStr) -> R
         log_level: 0,
         log_size: 0,
         log: 0,
+        kern_version: 0,
+        prog_flags: 0,
+        name: padded,
     };
     // SAFETY: there are `count` instructions where `instructions` points, and a string ending in zero where
     // `license` points. Whether the program is harmless is for the kernel to judge.

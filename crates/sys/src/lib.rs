@@ -62,6 +62,7 @@ pub mod unread;
 
 mod bpf;
 mod captured;
+mod clsact;
 mod control;
 mod netlink;
 

@@ -2,8 +2,8 @@
 //! calling thread.
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
-    NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlaBuffer, NlasIterator, parse_i32,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NetlinkBuffer, NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlaBuffer, NlasIterator, parse_i32,
 };
 use netlink_sys::Socket;
 use rustix::io::Errno;
@@ -32,6 +32,12 @@ pub(crate) fn dump<M: NetlinkSerializable>(protocol: isize, request: M) -> Resul
 /// Has something changed, and waits until the kernel has done so or refused.
 pub(crate) fn change<M: NetlinkSerializable>(protocol: isize, request: M) -> Result<(), Errno> {
     read(protocol, &serialized(request, NLM_F_REQUEST | NLM_F_ACK)).map(drop)
+}
+
+/// Has something made that is not there yet: `Errno::EXIST` otherwise.
+pub(crate) fn create<M: NetlinkSerializable>(protocol: isize, request: M) -> Result<(), Errno> {
+    let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    read(protocol, &serialized(request, flags)).map(drop)
 }
 
 fn serialized<M: NetlinkSerializable>(request: M, flags: u16) -> Vec<u8> {

@@ -20,10 +20,11 @@ const KIND: u16 = 1;
 const OPTIONS: u16 = 2;
 /// TCA_ACT_KIND, inside an action (linux/pkt_cls.h).
 const ACTION_KIND: u16 = 1;
-/// TCA_BPF_ID: the program of a filter of the kind `bpf` (linux/pkt_cls.h).
+/// The program of a filter of the kind `bpf`, and what whoever made it calls it (linux/pkt_cls.h).
+const BPF_NAME: u16 = 7;
 const BPF_ID: u16 = 11;
 /// ETH_P_ALL: all protocols.
-const ALL_PROTOCOLS: u16 = 3;
+pub(crate) const ALL_PROTOCOLS: u16 = 3;
 
 /// Which way the frames go, as the host sees it: out of a TAP is towards its guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +52,13 @@ pub struct Filter {
     pub actions: Vec<String>,
     /// The eBPF program that decides.
     pub program_id: Option<u32>,
+    /// What whoever made the filter calls that program. Of a filter of the kind `bpf`.
+    pub program_name: Option<String>,
 }
 
 /// Where a queueing discipline lets filters be put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hooks {
+pub(crate) enum Hooks {
     /// `clsact`.
     Both,
     /// `ingress`.
@@ -93,27 +96,41 @@ impl TrafficControl {
         let mut filters = Vec::new();
         for direction in [Direction::Ingress, Direction::Egress] {
             filters.extend(programs(ifindex, direction).unwrap_or_default());
-            let hooked = match self.hooks.get(&ifindex.0) {
-                Some(Hooks::Both) => true,
-                Some(Hooks::Ingress) => direction == Direction::Ingress,
-                None => false,
-            };
-            if hooked {
-                let on = Error::on("list tc filters", &format!("ifindex {}", ifindex.get()));
-                filters.extend(classifiers(ifindex, direction).map_err(on)?);
-            }
+            filters.extend(self.classifiers(ifindex, direction)?);
         }
         Ok(filters)
     }
+
+    /// Where filters can be put on an interface.
+    pub(crate) fn hooks(&self, ifindex: IfIndex) -> Option<Hooks> {
+        self.hooks.get(&ifindex.0).copied()
+    }
+
+    /// The filters of one direction, without programs at tcx; what comes first is first.
+    pub(crate) fn classifiers(&self, ifindex: IfIndex, direction: Direction) -> Result<Vec<Filter>, Error> {
+        let hooked = match self.hooks(ifindex) {
+            Some(Hooks::Both) => true,
+            // Asked for those of egress, the kernel would answer with those of ingress.
+            Some(Hooks::Ingress) => direction == Direction::Ingress,
+            None => false,
+        };
+        let on = Error::on("list tc filters", &format!("ifindex {}", ifindex.get()));
+        if hooked { classifiers(ifindex, direction).map_err(on) } else { Ok(Vec::new()) }
+    }
 }
 
-fn classifiers(ifindex: IfIndex, direction: Direction) -> Result<Vec<Filter>, Errno> {
-    let mut request = TcMessage::with_index(ifindex.0);
+/// Where clsact has the filters of a direction.
+pub(crate) fn place(direction: Direction) -> TcHandle {
     let minor = match direction {
         Direction::Ingress => TcHandle::MIN_INGRESS,
         Direction::Egress => TcHandle::MIN_EGRESS,
     };
-    request.header.parent = TcHandle { major: TcHandle::CLSACT.major, minor };
+    TcHandle { major: TcHandle::CLSACT.major, minor }
+}
+
+fn classifiers(ifindex: IfIndex, direction: Direction) -> Result<Vec<Filter>, Errno> {
+    let mut request = TcMessage::with_index(ifindex.0);
+    request.header.parent = place(direction);
     let rows = netlink::dump(NETLINK_ROUTE, RouteNetlinkMessage::GetTrafficFilter(request))?;
     Ok(rows.iter().filter_map(|row| describe(row, direction)).collect())
 }
@@ -132,6 +149,7 @@ fn describe(row: &[u8], direction: Direction) -> Option<Filter> {
         handle: header.handle.into(),
         actions: Vec::new(),
         program_id: None,
+        program_name: None,
     };
     for (kind, value) in attributes(row.get(HEADER..)?) {
         match kind {
@@ -157,8 +175,12 @@ fn add_options(filter: &mut Filter, options: &[u8]) {
                 .filter_map(|(_, action)| attributes(action).find(|(kind, _)| *kind == ACTION_KIND))
                 .map(|(_, name)| text(name))
                 .collect();
-        } else if filter.kind == "bpf" && kind == BPF_ID {
-            filter.program_id = Some(number(value));
+        } else if filter.kind == "bpf" {
+            match kind {
+                BPF_NAME => filter.program_name = Some(text(value)),
+                BPF_ID => filter.program_id = Some(number(value)),
+                _ => {}
+            }
         }
     }
 }
@@ -195,6 +217,7 @@ fn programs(ifindex: IfIndex, direction: Direction) -> Result<Vec<Filter>, Errno
             handle: 0,
             actions: Vec::new(),
             program_id: Some(id),
+            program_name: None,
         })
         .collect())
 }

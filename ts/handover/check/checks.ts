@@ -173,11 +173,13 @@ function whyNotExact(
   return readable ? undefined : "the VM's memory may not be read"
 }
 
-function checkGate({ plan, gateProblem }: RehearsalFacts): Finding[] {
+function checkGate({ plan, gate }: RehearsalFacts): Finding[] {
   if (plan.side === 'source') return []
-  if (gateProblem === undefined)
-    return [ok('GATE', PRIVILEGES, 'a gate can keep from the VM what is flooded here')]
-  const { message, hint } = gateProblem
+  if (typeof gate === 'string') {
+    const place = gate === 'tcx' ? 'at tcx' : 'by cls_bpf at clsact, for want of tcx (Linux 6.6)'
+    return [ok('GATE', PRIVILEGES, `a gate can keep from the VM what is flooded here: ${place}`)]
+  }
+  const { message, hint } = gate
   return [
     warning(
       'GATE_DENIED',

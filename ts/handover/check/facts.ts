@@ -1,7 +1,7 @@
 /** What a rehearsal looks at, gathered once; nothing is changed, and what fails is a fact. */
 
 import { open } from 'node:fs/promises'
-import type { HostInterface } from '../../binding.ts'
+import type { GateKind, HostInterface } from '../../binding.ts'
 import type { MonitorFacts, OwnProcess } from '../../doctor/facts.ts'
 import { memoryAvailable, ownProcess } from '../../doctor/gather/host.ts'
 import { askMonitor } from '../../doctor/gather/monitor.ts'
@@ -27,8 +27,8 @@ export interface RehearsalFacts {
   readonly netdevs: readonly NetdevFacts[]
   /** What the VM's process lets us see. */
   readonly vmProcess: VmProcessFacts
-  /** Why no gate can be closed; undefined where one can. */
-  readonly gateProblem: TapferryError | undefined
+  /** By what a gate can be closed, or why none can. */
+  readonly gate: GateKind | TapferryError
   /** With the other side; undefined where there is nothing to meet for. */
   readonly meeting: Meeting | undefined
   /** How long the other side was waited for. */
@@ -61,7 +61,9 @@ export async function gatherRehearsal(plan: HandoverPlan, patience: Patience): P
       process: await ownProcess(places.length === 0 ? [undefined] : places),
       memoryAvailable: await memoryAvailable(),
       vmProcess: await lookInto(monitor?.vm?.pid),
-      gateProblem: await gateProblem(),
+      gate: await loadBinding()
+        .probeGate()
+        .catch(error => TapferryError.from(error)),
       meeting: await meetOther(plan, connection, netdevs, patience),
       patienceMs: patience.milliseconds,
     }
@@ -136,11 +138,4 @@ async function isReadable(path: string): Promise<boolean> {
   return file !== undefined
 }
 
-async function gateProblem(): Promise<TapferryError | undefined> {
-  return loadBinding()
-    .probeGate()
-    .then(
-      () => undefined,
-      error => TapferryError.from(error),
-    )
 }

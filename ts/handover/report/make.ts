@@ -139,7 +139,7 @@ function destinationNetdev(netdev: HandoverNetdev, counted: HandoverDestinationR
     kept_out: counted.keptOut,
     direct: counted.direct,
     lost_at_tap: counted.lostAtTap,
-    gated: counted.gated,
+    gate: counted.gate ?? null,
     opened_ns: moment(counted.openedNs),
     cut_ns: moment(counted.cutNs),
     delay_most_ms: counted.delayMostMs,

@@ -65,11 +65,11 @@ function sourceNotes(source: SourceNetdev): string[] {
 function destinationNotes(destination: DestinationNetdev): string[] {
   const { came, accountedFor } = destinationBalance(destination)
   return [
-    ...(destination.gated
-      ? []
-      : [
+    ...(destination.gate === null
+      ? [
           'there was no gate: what the network flooded to the destination meanwhile may have reached the guest twice',
-        ]),
+        ]
+      : []),
     ...lostLinks(destination, 'source'),
     ...(came === accountedFor
       ? []

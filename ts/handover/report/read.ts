@@ -100,7 +100,7 @@ const DESTINATION_NETDEV: FieldsOf<DestinationNetdev> = {
   kept_out: 'count',
   direct: 'count',
   lost_at_tap: 'count',
-  gated: 'boolean',
+  gate: ['tcx', 'cls_bpf', null],
   opened_ns: 'moment or null',
   cut_ns: 'moment or null',
   delay_most_ms: 'milliseconds',

@@ -6,6 +6,8 @@
  * cannot hold them; durations are milliseconds.
  */
 
+import type { GateKind } from '../../binding.ts'
+
 /** Of the shape below. A report of another version is not read. */
 export const REPORT_VERSION = 1
 
@@ -140,7 +142,7 @@ export interface DestinationNetdev extends NetdevHead {
   kept_out: number
   direct: number
   lost_at_tap: number
-  gated: boolean
+  gate: GateKind | null
   opened_ns: Moment | null
   cut_ns: Moment | null
   /** How long a frame was on its way because of the handover; 0 where none was injected. */

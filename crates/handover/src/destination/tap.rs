@@ -22,7 +22,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 impl Worker {
     pub(super) fn close_gate(&mut self) {
-        match EgressGate::close(self.ifindex, self.plan.mark, GATE_LIFE) {
+        let (ifindex, mark) = (self.ifindex, self.plan.mark);
+        let closed = match self.plan.gate {
+            Some(kind) => EgressGate::close_by(kind, ifindex, mark, GATE_LIFE),
+            None => EgressGate::close(ifindex, mark, GATE_LIFE),
+        };
+        match closed {
             Ok(gate) => self.gate = Some(gate),
             Err(error) => {
                 let message = format!(
@@ -34,7 +39,7 @@ impl Worker {
                 self.open_direct();
             }
         }
-        self.report.gated = self.gate.is_some();
+        self.report.gate = self.gate.as_ref().map(EgressGate::kind);
     }
 
     pub(super) fn tend_gate(&mut self, now: u64) {

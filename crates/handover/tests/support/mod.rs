@@ -19,6 +19,7 @@ use tapferry_handover::{
 };
 use tapferry_redirect::{Address, Netdev, StreamPlan};
 use tapferry_sys::link::{Link, LinkWatch};
+use tapferry_testbed::namespace::Skip;
 use tapferry_testbed::probe::Probe;
 use tapferry_testbed::reader::Reader;
 use tapferry_testbed::sender::Sender;
@@ -135,6 +136,10 @@ impl Told {
         self.events().iter().filter(|event| event.code == Some(code)).count()
     }
 
+    pub(crate) fn wait_code(&self, code: &str) -> Event {
+        self.wait(code, |event| event.code == Some(code))
+    }
+
     pub(crate) fn wait_kind(&self, kind: EventKind) -> Event {
         self.wait(kind.name(), |event| event.kind == kind)
     }
@@ -193,6 +198,7 @@ pub(crate) fn destination_plan(name: &str) -> DestinationPlan {
         identity: identity(),
         max_hold: DEFAULT_MAX_HOLD,
         mark: MARK,
+        gate: None,
         resume_timeout: DEFAULT_RESUME_TIMEOUT,
     }
 }
@@ -281,6 +287,15 @@ impl Side<Source> {
 }
 
 impl Side<Destination> {
+    /// Whether the gate that the plan wants is there; says so if it cannot be here.
+    pub(crate) fn is_gated_or_skip(&self) -> bool {
+        let is_gated = self.report().gate.is_some();
+        if !is_gated {
+            Skip(self.told.wait_code("no_gate").message).announce();
+        }
+        is_gated
+    }
+
     /// A snapshot, whose sum must be exact.
     pub(crate) fn report(&self) -> DestinationReport {
         let report = self.handle.reports().remove(0);

@@ -6,6 +6,7 @@ use tapferry_handover::{DestinationPlan, Identity, RamBlock, RingLocation, Sourc
 use tapferry_redirect::StreamPlan;
 
 use crate::error::Failure;
+use crate::gate::GateName;
 use crate::options::{StreamOptions, TcpAddress, address, invalid, milliseconds, netdev, size};
 
 /// Where the destination listens: `unix` or `tcp`, one of them.
@@ -113,6 +114,8 @@ pub struct HandoverDestinationOptions {
     pub max_hold_bytes: u32,
     /// SO_MARK of what is injected.
     pub mark: u32,
+    /// By what the gates stand; left out, as the kernel has it.
+    pub gate: Option<GateName>,
     /// How long the VM may take from the source's stop until it runs, in milliseconds.
     pub resume_timeout_ms: u32,
 }
@@ -121,12 +124,14 @@ impl HandoverDestinationOptions {
     pub(crate) fn into_plans(self) -> Result<(StreamPlan, Vec<DestinationPlan>), Failure> {
         let (max_hold, mark) = (size(self.max_hold_bytes)?, self.mark);
         let resume_timeout = milliseconds(self.resume_timeout_ms);
+        let gate = self.gate.map(Into::into);
         let plan = |options: HandoverNetdevOptions| {
             Ok(DestinationPlan {
                 netdev: netdev(&options.netdev, options.netns.as_deref())?,
                 identity: options.identity.try_into()?,
                 max_hold,
                 mark,
+                gate,
                 resume_timeout,
             })
         };

@@ -5,6 +5,7 @@ use napi_derive::napi;
 use tapferry_handover::report::{Entered, SLICE_NS, Timeline};
 use tapferry_handover::{DestinationReport, SourceReport};
 
+use crate::gate::GateName;
 use crate::statistics::number;
 
 /// A state that was entered.
@@ -128,8 +129,8 @@ pub struct HandoverDestinationReport {
     pub direct: f64,
     /// Growth of the TAP's tx_dropped, whoever sent.
     pub lost_at_tap: f64,
-    /// Whether there was a gate.
-    pub gated: bool,
+    /// By what there was a gate.
+    pub gate: Option<GateName>,
     /// When the gate was opened.
     pub opened_ns: Option<BigInt>,
     /// When the source's VM stopped, on this host's clock as far as it is known.
@@ -200,7 +201,7 @@ impl From<DestinationReport> for HandoverDestinationReport {
             kept_out: number(report.kept_out),
             direct: number(report.direct),
             lost_at_tap: number(report.lost_at_tap),
-            gated: report.gated,
+            gate: report.gate.map(Into::into),
             opened_ns: report.opened_ns.map(Into::into),
             stopped_ns: report.stopped_ns.map(Into::into),
             cut_ns: report.cut_ns.map(Into::into),
