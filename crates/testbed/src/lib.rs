@@ -15,6 +15,7 @@
 //! | [`sender`] | a host that sends into an interface, in bursts or paced |
 //! | [`reader`] | a guest or a host that reads all frames and keeps a [`tally`] |
 //! | [`tally`] | what was seen: counts, ranges of numbers, duplicates, bad checksums |
+//! | [`ebpf`] | eBPF maps that can no longer be written to |
 //! | [`memory`] | what this process has, for tests of leaks |
 //! | [`lab`] | all of it behind JSON lines, for tests that are not written in Rust |
 //! | [`pass`] | a TAP handed over by descriptor to a program |
@@ -38,6 +39,7 @@
 #![deny(unsafe_code)]
 
 pub mod craft;
+pub mod ebpf;
 pub mod error;
 pub mod guest;
 pub mod inspect;

@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_ulong};
+use std::ffi::{c_int, c_long, c_ulong};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -72,6 +72,14 @@ pub(crate) fn tap_set_offload(tap: BorrowedFd<'_>, offloads: u32) -> io::Result<
 pub(crate) fn tap_set_vnet_length(tap: BorrowedFd<'_>, bytes: c_int) -> io::Result<()> {
     // SAFETY: TUNSETVNETHDRSZ reads one int, which outlives the call.
     check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const bytes) }).map(drop)
+}
+
+/// BPF_MAP_FREEZE (linux/bpf.h) on the eBPF map that has that descriptor.
+pub(crate) fn bpf_map_freeze(map: c_int) -> io::Result<()> {
+    const MAP_FREEZE: c_long = 22;
+    // SAFETY: the command reads one number, which outlives the call, and refuses what is no descriptor of a map.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, MAP_FREEZE, &raw const map, size_of::<c_int>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// TUNSETPERSIST: whether the TAP outlives its last descriptor.
