@@ -12,9 +12,9 @@
 //! does not wait for the deadline either: the filter only jumps to the program, through a map that the kernel empties with
 //! the process's last descriptor of it.
 //!
-//! Closing and dropping at tcx wait until every CPU has seen it: 4 to 36 ms, mostly 8 to 16. At clsact they take 0.2 to 0.5
-//! ms, and up to 20 when somebody else changes interfaces at the same time. Opening by [`EgressGate::keep_closed_for`]
-//! takes 2 to 8 microseconds. (Linux 6.18, two busy CPUs, 6 times 40 rounds of each.)
+//! Closing and dropping at tcx wait until every CPU has seen it: mostly 12 to 16 ms, 4 to 38. At clsact they mostly take 0.2
+//! to 4 ms, 20 at most. Opening by [`EgressGate::keep_closed_for`] takes 2 to 14 microseconds. (Linux 6.18, two busy CPUs,
+//! six times 40 rounds of each.)
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
