@@ -137,5 +137,3 @@ async function isReadable(path: string): Promise<boolean> {
   await file?.close()
   return file !== undefined
 }
-
-}
