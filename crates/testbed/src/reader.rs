@@ -33,6 +33,8 @@ struct State {
     tally: Tally,
     frames: Option<Vec<Frame>>,
     last: Instant,
+    /// So many wait for the tally to change: waking nobody is a system call for each frame.
+    waiting: usize,
     paused: bool,
     stopping: bool,
     failure: Option<String>,
@@ -43,6 +45,8 @@ struct Shared {
     changed: Condvar,
     wake: OwnedFd,
     mtu: usize,
+    /// How long frames may gather before they are read.
+    gathering: Duration,
 }
 
 impl Shared {
@@ -58,8 +62,9 @@ impl Shared {
         if let Some(frames) = &mut state.frames {
             frames.push(Frame { header: header.copied().unwrap_or_default(), bytes: frame.to_vec() });
         }
-        drop(state);
-        self.changed.notify_all();
+        if state.waiting > 0 {
+            self.changed.notify_all();
+        }
     }
 
     fn wake(&self) {
@@ -82,7 +87,7 @@ impl Reader {
     /// When the system has no more descriptors or threads, or the interface is gone.
     pub fn try_on_tap(tap: Tap) -> Result<Self> {
         let tap = Arc::new(tap);
-        let shared = shared(tap.name())?;
+        let shared = shared(tap.name(), Duration::ZERO)?;
         let source = Arc::clone(&tap);
         let state = Arc::clone(&shared);
         let thread = spawn(tap.name(), move || {
@@ -118,6 +123,15 @@ impl Reader {
     /// # Errors
     /// EPERM without CAP_NET_RAW, ENODEV when there is no such interface.
     pub fn on_interface(name: &str, direction: Direction) -> Result<Self> {
+        Self::gathering(name, direction, Duration::ZERO)
+    }
+
+    /// [`Self::on_interface`] for a slow machine, where to be woken costs more than to read: the first frame of
+    /// several is left for so long, and more come to it.
+    ///
+    /// # Errors
+    /// As [`Self::on_interface`].
+    pub fn gathering(name: &str, direction: Direction, gathering: Duration) -> Result<Self> {
         let socket = sys::packet_socket().on("socket(AF_PACKET)", name)?;
         let set = |level, option, value| sys::set_option(socket.as_fd(), level, option, value);
         set(libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1).on("PACKET_VNET_HDR", name)?;
@@ -132,7 +146,7 @@ impl Reader {
         sys::packet_set_promiscuous(socket.as_fd(), index).on("PACKET_MR_PROMISC", name)?;
         let all = u16::try_from(libc::ETH_P_ALL).expect("ETH_P_ALL is 3");
         sys::packet_bind(socket.as_fd(), index, all).on("bind", name)?;
-        let shared = shared(name)?;
+        let shared = shared(name, gathering)?;
         let state = Arc::clone(&shared);
         let object = name.to_owned();
         let thread = spawn(name, move || {
@@ -197,13 +211,14 @@ impl Reader {
 
     /// Waits until the condition holds, or the time is over, and returns what was seen.
     pub fn wait_until(&self, timeout: Duration, condition: impl Fn(&Tally) -> bool) -> Tally {
-        let (state, _) = self
+        let mut state = self.shared.state();
+        state.waiting += 1;
+        let (mut state, _) = self
             .shared
             .changed
-            .wait_timeout_while(self.shared.state(), timeout, |state| {
-                state.failure.is_none() && !condition(&state.tally)
-            })
+            .wait_timeout_while(state, timeout, |state| state.failure.is_none() && !condition(&state.tally))
             .unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
         state.tally.clone()
     }
 
@@ -266,11 +281,12 @@ impl Drop for Reader {
     }
 }
 
-fn shared(name: &str) -> Result<Arc<Shared>> {
+fn shared(name: &str, gathering: Duration) -> Result<Arc<Shared>> {
     let state = State {
         tally: Tally::default(),
         frames: None,
         last: Instant::now(),
+        waiting: 0,
         paused: false,
         stopping: false,
         failure: None,
@@ -280,6 +296,7 @@ fn shared(name: &str) -> Result<Arc<Shared>> {
         changed: Condvar::new(),
         wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).on("eventfd", name)?,
         mtu: usize::try_from(link::mtu(name)?).unwrap_or(usize::MAX),
+        gathering,
     }))
 }
 
@@ -321,9 +338,7 @@ fn run(shared: &Shared, sources: &[BorrowedFd<'_>], mut step: impl FnMut(&Shared
             Ok(_) => polled[1..].iter().any(|source| is_only_an_error(source.revents())),
             Err(_) => true,
         };
-        if useless {
-            thread::sleep(Duration::from_millis(2));
-        }
+        thread::sleep(if useless { Duration::from_millis(2) } else { shared.gathering });
         let mut count = [0; 8];
         // EAGAIN when it was not the eventfd that woke us.
         let _ = rustix::io::read(&shared.wake, &mut count);

@@ -38,6 +38,20 @@ fn a_namespace_is_empty_and_left_again() {
 }
 
 #[test]
+fn frames_that_gather_are_all_counted_in_order() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let guest = tap("tapA", &TapOptions::default());
+    let host = Reader::gathering("tapA", Direction::Incoming, Duration::from_millis(5)).expect("a reader");
+    for frame in Probe::default().frames(100, 0..1000) {
+        guest.write_plain(&frame).expect("the guest sends");
+    }
+    let tally = host.wait_for(1000, SOON);
+    let flow = tally.flow(0);
+    assert_eq!(tally.ranges(0), [(0, 999)], "{tally:?}");
+    assert_eq!((flow.duplicates, flow.out_of_order, tally.lost_by_reader), (0, 0, 0));
+}
+
+#[test]
 fn what_the_host_sends_reaches_the_guest_and_back() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     for vnet_header in [None, Some(10), Some(12)] {
