@@ -8,6 +8,7 @@
  *     machine.ts    the VM on one host, and the one that waits on the other
  *     traffic.ts    what the client sends, and what the guest has counted of it
  *     count.ts      what is missing of it, and since when
+ *     drops.ts      what QEMU did not read in time
  *     migrate.ts    one migration over QMP
  *     pace.ts       when QEMU is to stop the VM, and how fast its state travels
  *     watch.ts      what VMs tell of it

@@ -24,7 +24,7 @@ export const PREFIX = 24
 export interface Host {
   readonly name: 'a' | 'b'
   readonly lab: Lab
-  /** One for each netdev of the VM; a TAP's queue keeps its default length, which is a part of what is measured. */
+  /** One for each netdev of the VM. */
   readonly taps: readonly string[]
   /** Where it takes the state of a VM. */
   readonly migrationAddress: string
@@ -62,6 +62,11 @@ export async function build(shape: Shape, cleanup: Cleanup): Promise<Network> {
     await ip(client, 'addr', 'add', `${address}/${PREFIX}`, 'dev', CLIENT_NIC)
   }
   return { client, hosts: [await host('a', 1, a, shape), await host('b', 2, b, shape)] }
+}
+
+/** How many frames the queues of a host's TAPs hold; while a length is changed, frames may be lost. */
+export async function setQueues({ lab, taps }: Host, frames: number): Promise<void> {
+  for (const tap of taps) await lab.ask('link', { name: tap, txqueuelen: frames })
 }
 
 async function open(cleanup: Cleanup): Promise<Lab> {

@@ -102,7 +102,7 @@ export function printSummary(rows: readonly Row[]): void {
 }
 
 /** What makes a row worth less than it looks, or was not as it should be. */
-function faults({ unicast, second, broadcast, lostByReader, stream, ...row }: Row): string[] {
+function faults({ unicast, second, broadcast, dropped, lostByReader, stream, ...row }: Row): string[] {
   const elsewhere = (flow: string, lost = 0) => {
     return lost > 0 ? [`${lost} ${flow} were lost long before STOP or after RESUME`] : []
   }
@@ -110,6 +110,8 @@ function faults({ unicast, second, broadcast, lostByReader, stream, ...row }: Ro
     ...elsewhere('datagrams', unicast.elsewhere),
     ...elsewhere('datagrams to the second NIC', second?.elsewhere),
     ...elsewhere('broadcasts', broadcast?.elsewhere),
+    ...full('before STOP', dropped.beforeStop),
+    ...full('after RESUME', dropped.afterResume),
     ...(lostByReader > 0 ? [`the guest did not count ${lostByReader} frames: its tally says nothing`] : []),
     ...(stream && stream.received !== stream.bytes ? [`the guest has not all ${stream.bytes} bytes`] : []),
     // Of those that were killed there is a table of its own.
@@ -117,6 +119,10 @@ function faults({ unicast, second, broadcast, lostByReader, stream, ...row }: Ro
       ? []
       : [...ended('source', row.source), ...ended('dest', row.destination), ...left(row.left)]),
   ]
+}
+
+function full(when: string, frames: number): string[] {
+  return frames > 0 ? [`${frames} frames found a TAP's queue full ${when}: QEMU did not read in time`] : []
 }
 
 function left(traces: readonly string[]): string[] {

@@ -7,11 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { run, TAPFERRY } from '../../test/support/cli.ts'
 import type { GuestImage, Vm } from '../../test/support/vm.ts'
 import type { Cleanup } from './cleanup.ts'
+import { type Drops, DropWatch } from './drops.ts'
 import { type Ferried, Ferry } from './ferries.ts'
 import type { Kill } from './kills.ts'
 import { Machines } from './machine.ts'
 import { migrate } from './migrate.ts'
-import { build, type Host, type Network } from './network.ts'
+import { build, type Host, type Network, setQueues } from './network.ts'
 import { megabits } from './pace.ts'
 import { added, type Traces, tracesOn } from './traces.ts'
 import { type Counts, Flows } from './traffic.ts'
@@ -23,6 +24,15 @@ const BEFORE_MS = 1_000
 const AFTER_MS = 2_000
 /** Where one side is gone: until the guest has run for long enough to show that it works. */
 const AFTER_KILL_MS = 4_000
+
+/** What a TAP's queue holds by default. */
+const QUEUE = 1_000
+/**
+ * Where a migration begins, QEMU reads nothing for 0.2 s, and for longer on a busy machine. What is lost by that is lost with
+ * tapferry and without, and would only hide what the switchover costs. Frames that wait for a second would be older than
+ * what tapferry has captured when the guest stops.
+ */
+const LONG_QUEUE = 5_000
 
 /** One migration. */
 export interface Row extends Counts {
@@ -37,6 +47,7 @@ export interface Row extends Counts {
   readonly totalMs: number
   /** With everything before and after it. */
   readonly wallMs: number
+  readonly dropped: Drops
   /** What tapferry says of it, where it took part. */
   readonly source?: Ferried
   readonly destination?: Ferried
@@ -61,8 +72,6 @@ export class Scene {
   readonly #network: Network
   readonly #machines: Machines
   readonly #directory: string
-  /** Of each host, when there was no tapferry yet. */
-  readonly #before: readonly Traces[]
   readonly #cleanup: Cleanup
   #here: Host
   #there: Host
@@ -77,22 +86,13 @@ export class Scene {
     const network = await build({ queues, nics, migrationMbit: megabits(downtimeMs) }, cleanup)
     const machines = new Machines(directory, image, machine, cleanup)
     const guest = await machines.boot(network.hosts[0])
-    const before = await Promise.all(network.hosts.map(tracesOn))
-    return new Scene(network, machines, guest, directory, before, cleanup)
+    return new Scene(network, machines, guest, directory, cleanup)
   }
 
-  private constructor(
-    network: Network,
-    machines: Machines,
-    guest: Vm,
-    directory: string,
-    before: readonly Traces[],
-    cleanup: Cleanup,
-  ) {
+  private constructor(network: Network, machines: Machines, guest: Vm, directory: string, cleanup: Cleanup) {
     this.#network = network
     this.#machines = machines
     this.#directory = directory
-    this.#before = before
     this.#cleanup = cleanup
     const [here, there] = network.hosts
     this.#here = here
@@ -105,13 +105,17 @@ export class Scene {
     const begun = performance.now()
     this.#number += 1
     const [here, there] = [this.#here, this.#there]
+    // A cancelled one shows what becomes of frames while the guest stands still: that is up to a queue as it is by default.
+    await setQueues(here, variant.course.cancelled ? QUEUE : LONG_QUEUE)
+    await setQueues(there, QUEUE)
+    const before = await Promise.all(this.#network.hosts.map(tracesOn))
     const waiting = await this.#machines.incoming(there)
     const { vm, outlived, ...measured } = await this.#measure(waiting, variant, ferries, kill)
-    const left = await this.#left()
+    const left = await this.#left(before)
     const victim = kill?.side === 'source' ? here : there
     const afterCleanup = async () => {
       await run(...victim.lab.inside(TAPFERRY, 'handover', 'cleanup'))
-      return this.#left()
+      return this.#left(before)
     }
     const killed = outlived && { killed: { ...outlived, leftForGood: await afterCleanup() } }
     await (vm === waiting ? this.#guest : waiting).kill()
@@ -137,6 +141,9 @@ export class Scene {
     // It is awaited below; what fails until then is not to end the process.
     killing?.catch(() => {})
 
+    const left = { vm: guest, host: here }
+    const reached = variant.course.cancelled ? left : { vm: waiting, host: there }
+    const dropping = await DropWatch.start(left, reached)
     const flows = await Flows.start(this.#network.client, guest, variant)
     await sleep(BEFORE_MS)
     const { vm, stoppedNs, resumedNs, totalMs } = await migrate(guest, waiting, there, variant, async () => {
@@ -145,8 +152,9 @@ export class Scene {
       await destination.ready()
     })
     await sleep(kill ? AFTER_KILL_MS : AFTER_MS)
-    const [counts, ferriedSource, ferriedDestination, killedAt] = await Promise.all([
-      flows.end(vm, { stoppedNs, resumedNs }),
+    const counts = await flows.end(vm, { stoppedNs, resumedNs })
+    const [dropped, ferriedSource, ferriedDestination, killedAt] = await Promise.all([
+      dropping.end(),
       source?.end(),
       destination?.end(),
       killing,
@@ -155,6 +163,7 @@ export class Scene {
     return {
       vm,
       ...counts,
+      dropped,
       downtimeMs: Number(resumedNs - stoppedNs) / 1e6,
       totalMs,
       ...(ferriedSource && { source: ferriedSource }),
@@ -163,11 +172,11 @@ export class Scene {
     }
   }
 
-  async #left(): Promise<string[]> {
+  async #left(before: readonly Traces[]): Promise<string[]> {
     const traces = await Promise.all(
       this.#network.hosts.map(async (host, index) => {
-        const [before, after] = [this.#before[index], await tracesOn(host)]
-        return before ? added(before, after).map(trace => `${trace} on ${host.name}`) : []
+        const [earlier, later] = [before[index], await tracesOn(host)]
+        return earlier ? added(earlier, later).map(trace => `${trace} on ${host.name}`) : []
       }),
     )
     return traces.flat()
@@ -175,7 +184,7 @@ export class Scene {
 }
 
 type Measured = Counts &
-  Pick<Row, 'downtimeMs' | 'totalMs' | 'source' | 'destination'> & {
+  Pick<Row, 'downtimeMs' | 'totalMs' | 'dropped' | 'source' | 'destination'> & {
     /** Where the guest is. */
     vm: Vm
     outlived?: Omit<Killed, 'leftForGood'>
