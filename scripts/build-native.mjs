@@ -14,7 +14,7 @@ import { ROOT } from './setup.mjs'
 const NAPI_BUILD = [
   ...['build', '--platform', '--release'],
   ...['--manifest-path', 'crates/node/Cargo.toml', '--package-json-path', 'package.json'],
-  ...['--output-dir', 'dist', '--no-js', '--dts', 'binding.d.ts'],
+  ...['--output-dir', 'dist', '--no-js'],
 ]
 
 /** `--remap-path-prefix` for each directory that holds crates of others. */
