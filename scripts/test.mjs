@@ -11,7 +11,7 @@
 // no accident, and stay failed.
 
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { ROOT, setup } from './setup.mjs'
@@ -22,6 +22,11 @@ const NAMESPACE = ['unshare', '--user', '--map-root-user', '--net', '--mount']
 
 /** More failed tests than this are no accident. */
 const MOST_RERUN = 5
+
+/** Of test/: those that emulate machines, measure time, share the host's records, or build what the others run. */
+const ALONE = ['handover', 'monitor', 'package', 'vm']
+/** So many of the other files run at once: their tests start short-lived processes, and wait for them one by one. */
+const BESIDE = 2
 
 const RUNNERS = [
   {
@@ -40,14 +45,22 @@ const RUNNERS = [
       if (ignored) counts.skips.push(ignored[2] ?? `${ignored[1]} is ignored`)
     },
   },
-  {
-    name: 'ava',
-    command: ['node_modules/.bin/ava', '--tap'],
+  ava(
+    'some files at once',
+    testFiles(file => !isAlone(file)),
+    BESIDE,
+  ),
+  ava('one file at a time', testFiles(isAlone), 1),
+]
+
+function ava(how, files, concurrency) {
+  return {
+    name: `ava, ${how}`,
+    command: avaCommand(files, concurrency),
     // Whole files: the tests of one share what they set up. What is no test, as a file's time-out, is in none.
     again: names => {
       const files = [...new Set(names.map(testFile))]
-      if (!files.every(file => existsSync(`${ROOT}${file}`))) return undefined
-      return ['node_modules/.bin/ava', '--tap', ...files]
+      return files.every(file => existsSync(`${ROOT}${file}`)) ? avaCommand(files, 1) : undefined
     },
     read(line, counts) {
       const result = /^(not )?ok \d+ - (.*?)( # (?:SKIP|TODO))?$/.exec(line)
@@ -57,8 +70,25 @@ const RUNNERS = [
         counts.names.push(result[2])
       } else if (result) counts.passed += 1
     },
-  },
-]
+  }
+}
+
+function avaCommand(files, concurrency) {
+  return ['node_modules/.bin/ava', '--tap', `--concurrency=${concurrency}`, ...files]
+}
+
+/** Those that fit, from the repository's root. */
+function testFiles(fits) {
+  const files = readdirSync(`${ROOT}test`, { recursive: true }).filter(file => file.endsWith('.test.ts'))
+  return files
+    .map(file => `test/${file}`)
+    .filter(fits)
+    .sort()
+}
+
+function isAlone(file) {
+  return ALONE.includes(file.split('/')[1])
+}
 
 /** `cli › run › its title` is a test of test/cli/run.test.ts. */
 function testFile(name) {
