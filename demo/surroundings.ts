@@ -6,7 +6,7 @@ import { ROOT, run } from '../test/support/cli.ts'
 
 const TARGET = process.env['CARGO_TARGET_DIR'] ?? `${ROOT}target`
 
-export const TESTBED = `${TARGET}/release/testbed`
+export const TESTBED = `${TARGET}/testbed/testbed`
 export const QEMU = 'qemu-system-x86_64'
 
 const NAMESPACE = ['unshare', '--user', '--map-root-user', '--net', '--mount'] as const

@@ -14,7 +14,8 @@ export function setup() {
   if (!dependenciesAreCurrent()) step('installing dependencies', 'npm', ['ci', '--no-audit', '--no-fund'])
   step('building the native addon', 'npm', ['run', '--silent', 'build:native'])
   step('bundling the command line', 'npm', ['run', '--silent', 'build:ts'])
-  step('building the testbed', 'cargo', ['build', '--quiet', '--release', '--package', 'tapferry-testbed'])
+  const testbed = ['build', '--quiet', '--profile=testbed', '--package=tapferry-testbed']
+  step('building the testbed', 'cargo', testbed)
 }
 
 function checkNode() {

@@ -11,7 +11,7 @@ import { ROOT } from './cli.ts'
 
 /** Where cargo puts what it builds. */
 export const TARGET = process.env['CARGO_TARGET_DIR'] ?? `${ROOT}target`
-export const TESTBED = `${TARGET}/release/testbed`
+export const TESTBED = `${TARGET}/testbed/testbed`
 
 /** Longer than anything that a test asks for takes. */
 const ANSWER_MS = 60_000

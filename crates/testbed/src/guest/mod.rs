@@ -88,7 +88,8 @@ pub fn build(directory: &Path, init: Option<&Path>) -> std::result::Result<Image
 /// What cargo says.
 pub fn build_init() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["rustc", "--quiet", "--release", "--package", "tapferry-guest", "--message-format=json"];
+    let arguments =
+        ["rustc", "--quiet", "--profile=testbed", "--package=tapferry-guest", "--message-format=json"];
     let failed =
         |reason: String| Error::Command { command: format!("cargo {}", arguments.join(" ")), reason };
     let output = Command::new(cargo)
