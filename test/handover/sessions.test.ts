@@ -97,7 +97,7 @@ labTest('a migration: every frame after the stop is handed over, and both sides 
 })
 
 labTest(
-  'a cancelled migration: a persistent source is armed again, and ends when it is told to',
+  'a cancelled migration: both sides wait for the next one, a source that is persistent, and end when they are told to',
   async (t, lab) => {
     const site = await stage(t, lab)
     const { source, ferry } = site
@@ -114,10 +114,11 @@ labTest(
     source.migrates('cancelled')
     await ferryA.line(/armed again/)
     t.like(await reportOf(site, 'source'), { outcome: 'cancelled' })
-    t.is((await ferryB.end()).status, 0)
-    t.like(await reportOf(site, 'dest'), { outcome: 'cancelled' })
-    const end = await ferryA.stop()
-    t.is(end.status, 0, end.stderr)
+    await ferryB.line(/waiting for the source again/)
+    await ferryB.line(/the source is there again/)
+    const [endA, endB] = [await ferryA.stop(), await ferryB.stop()]
+    t.deepEqual([endA.status, endB.status], [0, 0], endA.stderr + endB.stderr)
+    t.like(await reportOf(site, 'dest'), { outcome: 'stopped' })
     t.false(source.events)
   },
 )

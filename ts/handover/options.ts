@@ -78,10 +78,11 @@ const resumeTimeout = option({
   value: 'TIME',
   default: '60s',
   group: HANDOVER,
-  brief: 'the longest downtime',
+  brief: 'until the VM runs',
   help: [
-    "How long the destination's VM may take until it runs, from the stop at the",
-    'source: seconds, or with a unit: 500ms, 10s, 5m.',
+    "How long the destination's VM may take until it runs, once its migration is",
+    'complete at the source (there: once the source is gone): seconds, or with a',
+    'unit: 500ms, 10s, 5m.',
   ],
   parse: duration({ zero: false }),
 })

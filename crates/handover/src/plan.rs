@@ -7,7 +7,7 @@ use tapferry_sys::egress_gate::GateKind;
 
 /// Bytes of memory for frames that wait, on either side.
 pub const DEFAULT_MAX_HOLD: usize = 256 * 1024 * 1024;
-/// How long the destination's VM may take from the source's stop until it runs.
+/// How long the destination's VM may take until it runs, once its migration is complete.
 pub const DEFAULT_RESUME_TIMEOUT: Duration = Duration::from_secs(60);
 /// Frames that may wait in a TAP's own queue during a handover (`txqueuelen`).
 pub const QUEUE_LENGTH: u32 = 50_000;
@@ -38,7 +38,7 @@ pub struct SourcePlan {
     pub max_hold: usize,
     /// SO_MARK of what is given back to the guest; frames that bear it are not captured.
     pub mark: u32,
-    /// How long the destination's VM may take until it runs.
+    /// How long the destination's VM may take until it runs, once its migration is complete or its process has ended.
     pub resume_timeout: Duration,
 }
 
@@ -55,6 +55,6 @@ pub struct DestinationPlan {
     pub mark: u32,
     /// By what the gate stands; `None`: at tcx where the kernel has it, else by cls_bpf.
     pub gate: Option<GateKind>,
-    /// How long the VM may take from the source's stop until it runs.
+    /// How long the VM may take until it runs, once the source, which has stopped, is gone.
     pub resume_timeout: Duration,
 }

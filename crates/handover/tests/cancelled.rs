@@ -66,10 +66,49 @@ fn cancelled_after(frames: u64) {
     assert_eq!(left.given_back > 0, frames > 1000);
     assert_eq!((left.captured, left.sent), (frames, frames), "{left:#?}");
     assert_once_in_order(&here, 0..200 + frames);
+    destination.told.wait_state_again("gated", 2);
+    destination.handle.gone();
     let arrived = destination.ended();
     assert_eq!((arrived.outcome, arrived.direct), (Outcome::Cancelled, 0), "{arrived:#?}");
+    assert_eq!((arrived.received, arrived.injected, arrived.discarded), (frames, 0, frames), "{arrived:#?}");
     assert!(arrived.reason.unwrap().contains("runs on at the source"));
     assert_eq!((left.links_lost, arrived.links_lost), (0, 0));
+    assert_eq!(link("tapB").tx_queue_length, 1000);
+}
+
+#[test]
+fn a_vm_that_was_paused_and_continued_while_it_migrated_is_handed_over_by_the_next_session() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, there) = (guest("tapA"), guest("tapB"));
+    there.set_paused(true);
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let paused = source(source_plan(&meeting, "tapA"));
+    paused.migrate(&here, 100);
+    send("tapA", 100..400);
+    destination.wait_until("injecting them", |report| report.injected == 300);
+    here.set_paused(false);
+    paused.handle.resumed();
+    assert_eq!(paused.ended().outcome, Outcome::Cancelled);
+    assert_once_in_order(&here, 0..400);
+    destination.told.wait_state_again("gated", 2);
+    assert_eq!(destination.told.count(EventKind::LinkLost), 0, "one line says all of it");
+    drop(paused);
+
+    let source = source(source_plan(&meeting, "tapA"));
+    source.told.wait_kind(EventKind::Ready);
+    source.migrate_on(&here, 400..500);
+    source.told.wait_state("forward");
+    send("tapA", 500..600);
+    destination.wait_until("injecting them", |report| report.injected == 100);
+    there.set_paused(false);
+    destination.handle.resumed(None);
+    let (left, arrived) = (source.ended(), destination.ended());
+    assert_eq!((left.outcome, arrived.outcome), (Outcome::Done, Outcome::Done), "{left:#?} {arrived:#?}");
+    assert_eq!((arrived.received, arrived.discarded), (100, 0), "{arrived:#?}");
+    assert_once_in_order(&here, 0..500);
+    assert_once_in_order(&there, 500..600);
+    assert_eq!(destination.told.count_code("queue_not_emptied"), 0);
     assert_eq!(link("tapB").tx_queue_length, 1000);
 }
 
@@ -93,7 +132,7 @@ fn frames_that_come_while_it_is_cancelled_are_not_taken_for_those_that_had_no_ro
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, _there) = (guest("tapA"), guest("tapB"));
     let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
+    let _destination = destination(&meeting, destination_plan("tapB"));
     let source = source(source_plan(&meeting, "tapA"));
     source.migrate(&here, 100);
     send("tapA", 100..1500);
@@ -108,7 +147,6 @@ fn frames_that_come_while_it_is_cancelled_are_not_taken_for_those_that_had_no_ro
     assert_eq!((left.outcome, left.given_back), (Outcome::Cancelled, dropped), "{left:#?}");
     let flow = here.wait_for(1550, PATIENCE).flow(0);
     assert_eq!((flow.ranges.as_slice(), flow.duplicates), ([(0, 1549)].as_slice(), 0));
-    destination.ended();
 }
 
 #[test]
@@ -169,7 +207,9 @@ fn cancelled_while_the_cut_is_sought_the_destination_hears_of_it() {
     source.migrate_alone(&here, 100);
     source.handle.resumed();
     here.set_paused(false);
-    let (left, arrived) = (source.ended(), destination.ended());
+    let left = source.ended();
+    destination.told.wait_state_again("gated", 2);
+    let arrived = destination.handle.stop().remove(0);
     assert_eq!((left.outcome, arrived.outcome), (Outcome::Cancelled, Outcome::Cancelled));
     assert_once_in_order(&here, 0..100);
     assert_eq!(there.settle(SILENCE).numbered(), 0);

@@ -11,6 +11,7 @@ use support::{
 };
 use tapferry_handover::{DestinationPlan, EventKind, Outcome, SourcePlan};
 use tapferry_testbed::namespace::Namespace;
+use tapferry_testbed::probe::Probe;
 
 /// For tests in which the VM does not run in time.
 const SHORT: Duration = Duration::from_secs(1);
@@ -26,8 +27,11 @@ fn a_vm_that_never_runs_at_the_destination_fails_both_sides_with_a_reason() {
     let source = source(SourcePlan { resume_timeout: SHORT, ..source_plan(&meeting, "tapA") });
     source.migrate(&here, 100);
     send("tapA", 100..150);
+    source.handle.completed();
 
-    let (left, arrived) = (source.ended(), destination.ended());
+    let left = source.ended();
+    drop(source);
+    let arrived = destination.ended();
     assert_eq!((left.outcome, arrived.outcome), (Outcome::Failed, Outcome::Failed));
     for reason in [left.reason.unwrap(), arrived.reason.unwrap()] {
         assert!(reason.contains("did not run") && reason.contains("within 1 s"), "{reason}");
@@ -40,6 +44,46 @@ fn a_vm_that_never_runs_at_the_destination_fails_both_sides_with_a_reason() {
     there.set_paused(false);
     let got = there.wait_for(60, support::PATIENCE).flow(0);
     assert!(got.ranges.contains(1000) && got.ranges.contains(1009), "{got:?}");
+}
+
+#[test]
+fn a_vm_whose_state_takes_long_is_waited_for_and_so_is_its_destination() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, there) = (guest("tapA"), guest("tapB"));
+    there.set_paused(true);
+    let short = Duration::from_millis(300);
+    let meeting = Meeting::new();
+    let plan = DestinationPlan { resume_timeout: short, ..destination_plan("tapB") };
+    let destination = destination(&meeting, plan);
+    let source = source(SourcePlan { resume_timeout: short, ..source_plan(&meeting, "tapA") });
+    source.migrate(&here, 100);
+    send("tapA", 100..150);
+    std::thread::sleep(2 * short);
+    assert_eq!((source.report().outcome, destination.report().outcome), (Outcome::Pending, Outcome::Pending));
+    source.handle.completed();
+    there.set_paused(false);
+    destination.handle.resumed(None);
+    assert_eq!((source.ended().outcome, destination.ended().outcome), (Outcome::Done, Outcome::Done));
+    assert_once_in_order(&there, 100..150);
+}
+
+#[test]
+fn a_vm_that_sends_frames_runs_although_nobody_has_told() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (here, there) = (guest("tapA"), guest("tapB"));
+    there.set_paused(true);
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.migrate(&here, 100);
+    send("tapA", 100..150);
+    destination.wait_until("injecting them", |report| report.injected == 50);
+    let announcement = Probe::of_flow(7).build(0, 64);
+    there.tap().unwrap().write_plain(&announcement).unwrap();
+    there.set_paused(false);
+    destination.told.wait("that it runs", |event| event.code == Some("vm_runs_untold"));
+    assert_eq!((source.ended().outcome, destination.ended().outcome), (Outcome::Done, Outcome::Done));
+    assert_once_in_order(&there, 100..150);
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //!
 //! - [`reception`]: the thread that listens, and leads each source to its netdev
 //! - [`state`]: the states of a netdev; [`frames`]: frames parked, compared and injected; [`twins`]: those that came twice
+//! - [`discard`]: a migration that came to nothing
 //! - [`worker`]: the thread of one netdev, with the state machine; [`talk`]: what is heard and said; [`tap`]: the gate and
 //!   the TAP's queue
 
+mod discard;
 mod frames;
 pub(crate) mod reception;
 mod state;

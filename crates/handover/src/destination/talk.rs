@@ -21,7 +21,8 @@ impl Worker {
     pub(super) fn welcome(&mut self, visit: Visit) {
         let Visit { mut connection, hello } = visit;
         let is_same = self.session == Some(hello.session);
-        if self.connection.is_some() && !is_same {
+        // A source that has discarded is about to go.
+        if self.connection.is_some() && self.session.is_some() && !is_same {
             return self.turn_away(
                 connection,
                 RefusalCode::Busy,
@@ -37,6 +38,7 @@ impl Worker {
         connection.push(&Message::Hello(ours.clone()));
         connection.note_greeted();
         if !is_same {
+            self.forget_discarded();
             (self.session, self.next_index) = (Some(hello.session), 0);
         }
         self.connection = Some(connection);
@@ -83,6 +85,9 @@ impl Worker {
             while self.listens() {
                 let Some(message) = connection.next()? else { break };
                 match message {
+                    // It has discarded all of that.
+                    Message::Frame(_) | Message::Stopped { .. } | Message::Cut(_) | Message::End(_)
+                        if self.session.is_none() => {}
                     Message::Frame(frame) => self.park(&frame),
                     Message::Stopped { at_ns } => self.note_stop(at_ns, now),
                     Message::Cut(cut) => self.follow_cut(cut),
@@ -117,6 +122,10 @@ impl Worker {
         }
         self.absent_since = now;
         self.passed_over = 0;
+        // That it came to nothing was told.
+        if self.discarded.is_some() {
+            return;
+        }
         if !self.state.is_final() && !matches!(self.state, State::Settling { .. }) {
             self.report.links_lost += 1;
             self.tell(EventKind::LinkLost, format!("the link to the source is lost: {loss}"));
@@ -141,15 +150,28 @@ impl Worker {
         self.next_index = self.next_index.max(end.next_index);
     }
 
-    /// What is before the cut the guest has; the rest is injected from now on.
+    /// What is before the final cut the guest has; the rest is injected from then on. Where the VM runs before there is
+    /// a final one, the first that comes holds.
     pub(super) fn follow_cut(&mut self, cut: Cut) {
-        if self.cut.is_some_and(|known| known.is_final) {
+        let known = self.cut;
+        if known.is_some_and(|known| known.is_final) {
             return;
         }
         self.cut = Some(cut);
-        self.drop_below(cut.index);
         if cut.is_final {
             self.report.cut_ns = Some(clock::realtime_ns());
+        }
+        if self.resumed_at.is_some() {
+            self.next_index = self.next_index.max(cut.index);
+            if let Some(used) = known.filter(|used| used.index > cut.index) {
+                let missing = used.index - cut.index;
+                let message = format!(
+                    "the cut came when the VM ran already: {missing} frames from before the stop are lost"
+                );
+                self.warn("cut_late", &message);
+            }
+        } else if cut.is_final {
+            self.drop_below(cut.index);
             if self.state == State::Parked {
                 self.begin_to_inject();
             }

@@ -42,6 +42,14 @@ impl Worker {
         self.report.gate = self.gate.as_ref().map(EgressGate::kind);
     }
 
+    /// After it was opened for a VM that did not run.
+    pub(super) fn close_gate_again(&mut self) {
+        match self.gate.as_ref().map(|gate| gate.keep_closed_for(GATE_LIFE)) {
+            Some(Ok(())) => self.direct = None,
+            Some(Err(_)) | None => self.close_gate(),
+        }
+    }
+
     pub(super) fn tend_gate(&mut self, now: u64) {
         if now.saturating_sub(self.gate_tended_at) < nanos(GATE_CARE) {
             return;

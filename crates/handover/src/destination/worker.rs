@@ -82,6 +82,8 @@ pub(super) struct Worker {
     pub(super) passed_over: u64,
     pub(super) acked_at: u64,
     pub(super) acked: u64,
+    /// Why the last session came to nothing, as long as there is no other.
+    pub(super) discarded: Option<String>,
     /// Whether the source has sent everything.
     pub(super) has_end: bool,
 
@@ -150,6 +152,7 @@ impl Worker {
             passed_over: 0,
             acked_at: 0,
             acked: 0,
+            discarded: None,
             has_end: false,
             cut: None,
             stopped_there: None,
@@ -260,15 +263,16 @@ impl Worker {
             }
             State::Parked | State::Injecting | State::Passing if self.waits_in_vain(now) => {
                 let patience = self.plan.resume_timeout.as_secs();
-                self.give_up(&format!("the VM did not run within {patience} s"));
+                self.give_up(&format!("the VM did not run within {patience} s after the source was gone"));
             }
             _ => {}
         }
     }
 
+    /// Whether the VM should run by now. As long as the source is there, it knows better how far the migration is.
     fn waits_in_vain(&self, now: u64) -> bool {
-        let patience = nanos(self.plan.resume_timeout);
-        self.resumed_at.is_none() && self.stopped_at.is_some_and(|at| now.saturating_sub(at) > patience)
+        let is_alone = self.resumed_at.is_none() && self.connection.is_none();
+        is_alone && now.saturating_sub(self.absent_since) > nanos(self.plan.resume_timeout)
     }
 
     pub(super) fn begin_to_inject(&mut self) {
@@ -290,6 +294,9 @@ impl Worker {
         match self.state {
             // Whatever is known of the cut now is the best there is.
             State::Gated | State::Parked => {
+                if let Some(cut) = self.cut {
+                    self.drop_below(cut.index);
+                }
                 self.enter(State::Injecting, "the VM runs, and the final cut is not known");
                 self.inject_parked();
                 self.open_gate();
@@ -302,20 +309,15 @@ impl Worker {
         }
     }
 
-    /// The migration was cancelled, says the source.
-    pub(super) fn discard(&mut self, reason: &str) {
-        if self.resumed_at.is_none() {
-            self.end_with(State::Discarded, Outcome::Cancelled, Some(reason.to_owned()));
-        }
-    }
-
     fn lose_vm(&mut self) {
         self.is_vm_gone = true;
         match self.resumed_at {
             None => {
-                const REASON: &str = "the VM has ended at the destination before it ran";
-                self.say_discard(REASON);
-                self.end_with(State::Discarded, Outcome::Cancelled, Some(REASON.into()));
+                let discarded = self.discarded.take();
+                let reason =
+                    discarded.unwrap_or_else(|| "the VM has ended at the destination before it ran".into());
+                self.say_discard(&reason);
+                self.end_with(State::Discarded, Outcome::Cancelled, Some(reason));
             }
             Some(_) => self.give_up("the VM has ended at the destination"),
         }
@@ -339,8 +341,10 @@ impl Worker {
             State::Settling { .. } => self.report.outcome = Outcome::Done,
             state if state.is_final() => {}
             State::Gated => {
-                self.report.outcome = Outcome::Stopped;
-                self.report.reason = Some("it was told to stop before a migration came".into());
+                let discarded = self.discarded.take();
+                let is_cancelled = discarded.is_some();
+                self.report.outcome = if is_cancelled { Outcome::Cancelled } else { Outcome::Stopped };
+                self.report.reason = discarded.or(Some("it was told to stop before a migration came".into()));
             }
             _ => {
                 const REASON: &str = "tapferry at the destination was told to stop in the midst of it";

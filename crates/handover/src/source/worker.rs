@@ -275,7 +275,7 @@ impl Worker {
         }
         match self.state {
             State::Stopping { until } if now >= until || self.capture_is_past_stop() => self.make_cut(now),
-            State::Forward { since } if now.saturating_sub(since) > nanos(self.plan.resume_timeout) => {
+            State::Forward { since } if self.waits_in_vain(since, now) => {
                 let patience = self.plan.resume_timeout.as_secs();
                 let what = match self.link.is_up() {
                     true => "the VM did not run at the destination",
@@ -313,6 +313,13 @@ impl Worker {
             }
             _ => None,
         }
+    }
+
+    /// Whether the VM should run at the destination by now. As long as its state is on its way, it need not: it may be
+    /// paused, or its last part be long.
+    fn waits_in_vain(&self, since: u64, now: u64) -> bool {
+        let gone = self.completed_at.or(self.gone_at);
+        gone.is_some_and(|at| now.saturating_sub(at.max(since)) > nanos(self.plan.resume_timeout))
     }
 
     /// Why not to wait any longer for a destination that is gone, though the VM is there since `since`.

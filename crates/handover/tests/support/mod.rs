@@ -6,6 +6,7 @@
 pub(crate) mod proxy;
 pub(crate) mod raw;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,6 +125,12 @@ impl Told {
             assert!(Instant::now() < deadline, "{what} was not told: {events:#?}");
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Waits until a state has been entered for the `times`th time.
+    pub(crate) fn wait_state_again(&self, state: &str, times: usize) {
+        let entered = |event: &Event| event.kind == EventKind::State && event.state == state;
+        self.wait(state, |_| self.events().iter().filter(|event| entered(event)).count() >= times);
     }
 
     /// How many events of that kind have been told.
@@ -247,10 +254,16 @@ impl Side<Source> {
 
     /// The same whether or not there is a destination; the cut is yet to come.
     pub(crate) fn migrate_alone(&self, here: &Reader, frames: u64) {
+        self.migrate_on(here, 0..frames);
+    }
+
+    /// The same for a guest that has got all frames before these.
+    pub(crate) fn migrate_on(&self, here: &Reader, frames: Range<u64>) {
         self.handle.calibrate(None);
         self.told.wait_state("calibrate");
-        send("tapA", 0..frames);
-        here.wait_for(frames, PATIENCE);
+        let all = frames.end;
+        send("tapA", frames);
+        here.wait_for(all, PATIENCE);
         // Samples of counters that stand still.
         std::thread::sleep(Duration::from_millis(100));
         here.set_paused(true);
