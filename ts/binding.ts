@@ -183,7 +183,7 @@ export interface HandoverLimits {
   maxHoldBytes: number
   /** SO_MARK on every injected frame. */
   mark: number
-  /** From the stop at the source until the VM runs at the destination. */
+  /** Until the VM runs at the destination, once its migration is complete; there: once the source is gone. */
   resumeTimeoutMs: number
 }
 
@@ -294,7 +294,7 @@ export interface HandoverSourceReport extends HandoverReportHead {
   discarded: number
   givenBack: number
   giveBackBasis?: 'contents' | 'lengths' | 'counts' | 'unsure'
-  cutMethod?: 'used_ring' | 'used_index' | 'tx_packets' | 'timestamp'
+  cutMethod?: 'used_ring' | 'used_index' | 'queue_status' | 'tx_packets' | 'timestamp'
   /** Why by no better method. */
   cutReason?: string
   cutAfterMs?: number
@@ -333,8 +333,16 @@ export interface HandoverDestinationReport extends HandoverReportHead {
 export interface HandoverSource {
   /** A migration has begun: frames are captured from now on. */
   calibrate(pid?: number): void
-  /** Comes after `calibrate`: finding it takes a moment, in which frames come. Without it the cut is not exact. */
-  receiveQueue(queue: HandoverReceiveQueue): void
+  /**
+   * Comes after `calibrate`: finding it takes a moment, in which frames come. Without it the cut is not exact.
+   * Resolves with whether it can be read.
+   */
+  receiveQueue(queue: HandoverReceiveQueue): Promise<boolean>
+  /**
+   * Where that queue cannot be read: its used index (mod 2^16), as the monitor has just answered, or undefined if it
+   * did not. `isLast`: it was asked after `stopped`. Never two questions at once.
+   */
+  usedIndex(used: number | undefined, isLast: boolean): void
   /** `atNs`: CLOCK_REALTIME of the QMP event; without it, the time of arrival counts. */
   stopped(atNs?: bigint): void
   /** The VM runs on here: the migration was cancelled, or has failed. */

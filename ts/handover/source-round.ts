@@ -2,7 +2,8 @@
  * One migration at the source: from armed handles, one for each netdev, to their ends. What the VM does is told to
  * them in the order in which it happened, also what it did while they were starting.
  *
- *     MIGRATION setup, active      calibrate, once for each netdev, and where its receive queue is
+ *     MIGRATION setup, active      calibrate, once for each netdev, and where its receive queue is; if that cannot be
+ *                                  read, how far the monitor says that it is (queue-questions.ts)
  *     STOP, device, completed      stopped, once
  *     RESUME, failed, cancelled    resumed: it runs on here
  *
@@ -13,6 +14,7 @@ import type { HandoverEvent, HandoverSource, HandoverSourceReport } from '../bin
 import { TapferryError } from '../errors.ts'
 import { loadBinding } from '../native.ts'
 import { findReceiveQueue } from '../vm/receive-queue.ts'
+import { QueueQuestions } from './queue-questions.ts'
 import type { Stage } from './stage.ts'
 import { type HandoverNetdev, handoverAddress, netdevOptions } from './vm.ts'
 
@@ -45,6 +47,7 @@ export class SourceRound {
   #early: (() => void)[] | undefined = []
   #phase: 'armed' | 'migrating' | 'stopped' | 'over' = 'armed'
   #isGone = false
+  readonly #questions: QueueQuestions[] = []
   readonly #readyNetdevs = new Set<string>()
   readonly #endedNetdevs = new Set<string>()
   #resolve!: () => void
@@ -112,6 +115,7 @@ export class SourceRound {
 
   /** Ends what has not ended, and answers with the final reports, in the order of the netdevs. */
   async stop(): Promise<HandoverSourceReport[]> {
+    for (const questions of this.#questions) questions.end()
     return Promise.all(this.#ferries.map(({ handle }) => handle.stop()))
   }
 
@@ -131,7 +135,8 @@ export class SourceRound {
     // First of all: the monitor may take its time, and frames come.
     handle.calibrate(vm.pid)
     const queue = await findReceiveQueue(monitor, netdev.id, await activeQueues(netdev))
-    if (this.#phase === 'migrating') handle.receiveQueue(queue)
+    if (this.#phase !== 'migrating' || (await handle.receiveQueue(queue)) || !('ring' in queue)) return
+    if (this.#phase === 'migrating') this.#questions.push(new QueueQuestions(monitor, queue.device, handle))
   }
 
   #stop(atNs: bigint | undefined): void {
@@ -139,11 +144,13 @@ export class SourceRound {
     if (this.#phase !== 'migrating') return
     this.#phase = 'stopped'
     for (const { handle } of this.#ferries) handle.stopped(atNs)
+    for (const questions of this.#questions) questions.vmStopped()
   }
 
   #goOn(): void {
     if (this.#phase !== 'migrating' && this.#phase !== 'stopped') return
     this.#phase = 'over'
+    for (const questions of this.#questions) questions.end()
     for (const { handle } of this.#ferries) handle.resumed()
   }
 

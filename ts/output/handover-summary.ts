@@ -13,6 +13,7 @@ import { formatCount, formatDuration, formatFrames } from './format.ts'
 const CUT_IN_WORDS: Record<CutMethod, string> = {
   used_ring: 'exact, from the used ring',
   used_index: 'from the used index',
+  queue_status: "from the VM's own word of its queue: mostly exact, the guest may lack up to 2 frames",
   tx_packets: "from the TAP's counter: the guest may lack up to 2 frames",
   timestamp: "from QEMU's time of the stop: up to 4 frames may be lost",
 }

@@ -11,7 +11,13 @@ import type { Monitor } from '../monitor/index.ts'
 import { addressIn, findGuestMemory } from './guest-memory.ts'
 
 /** A netdev's receive queue, or why it is not to be had. */
-export type ReceiveQueue = { readonly ring: HandoverRing } | { readonly whyNoRing: string }
+export type ReceiveQueue = LocatedQueue | { readonly whyNoRing: string }
+
+interface LocatedQueue {
+  readonly ring: HandoverRing
+  /** Whose it is, for the monitor: a path of QEMU's object model. */
+  readonly device: string
+}
 
 /** The receive queue of a device with several is 0, 2, 4 and so on; its control queue is the last of all. */
 const FIRST_QUEUE = 0
@@ -37,6 +43,7 @@ interface QueueStatus {
   readonly 'vring-desc': number
   readonly 'vring-avail': number
   readonly 'vring-used': number
+  readonly 'used-idx': number
 }
 
 /** `activeQueues`: of a TAP with several, how many the VM reads, if that is known. Never rejects. */
@@ -112,7 +119,16 @@ async function locate(monitor: Monitor, path: string, features: ReadonlySet<stri
     ...(available === undefined ? {} : { available }),
     headerLength: headerLength(features, mergeable),
   }
-  return { ring }
+  return { ring, device: path }
+}
+
+/**
+ * How many buffers of such a queue have been used (mod 2^16), as the monitor tells. One that has to be waited for, because
+ * the VM's state is on its way, answers within `timeoutMs`, or this rejects as Monitor.command does.
+ */
+export async function usedIndex(monitor: Monitor, device: string, timeoutMs: number): Promise<number> {
+  const answer = await queueStatus(monitor, device, FIRST_QUEUE, { timeoutMs })
+  return answer['used-idx']
 }
 
 /** Bytes of `struct virtio_net_hdr` as the guest has it (virtio 1.2, 5.1.6). */
@@ -125,6 +141,11 @@ function featureNames({ transports = [], 'dev-features': device = [] }: FeatureS
   return new Set([...transports, ...device].map(text => text.split(':')[0] ?? text))
 }
 
-function queueStatus(monitor: Monitor, path: string, queue: number): Promise<QueueStatus> {
-  return monitor.command<QueueStatus>('x-query-virtio-queue-status', { path, queue })
+function queueStatus(
+  monitor: Monitor,
+  path: string,
+  queue: number,
+  options?: { timeoutMs: number },
+): Promise<QueueStatus> {
+  return monitor.command<QueueStatus>('x-query-virtio-queue-status', { path, queue }, options)
 }

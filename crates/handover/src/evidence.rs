@@ -1,5 +1,5 @@
-//! What is known of how far the guest has got: its receive queue, read through its process's memory, and the counters of
-//! its TAP, beside the frames that were captured.
+//! What is known of how far the guest has got: its receive queue, read through its process's memory or told by its
+//! monitor, and the counters of its TAP, beside the frames that were captured.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +11,7 @@ use tapferry_sys::{Captured, clock};
 
 use crate::connection::nanos;
 use crate::cut::{
-    self, Basis, Calibration, Cut, GiveBack, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen,
+    self, Basis, Calibration, Cut, GiveBack, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen, Told,
 };
 
 /// After this long a capture has handed over all that was sent before: the ring's timer, in jiffies of 10 ms.
@@ -52,6 +52,7 @@ pub(crate) struct Evidence {
     queue: Option<(Memory, RingLocation)>,
     why_no_queue: Option<String>,
     calibration: Calibration,
+    told: Told,
     pending: VecDeque<Pending>,
     /// The stamp of the newest frame, nanoseconds since 1970.
     newest_ns: u64,
@@ -76,6 +77,7 @@ impl Evidence {
                 "the VM stopped before its monitor had told where its receive queue is".into(),
             ),
             calibration: Calibration::new(),
+            told: Told::default(),
             pending: VecDeque::new(),
             newest_ns: 0,
             read_lately: None,
@@ -86,8 +88,8 @@ impl Evidence {
         }
     }
 
-    /// Where the queue is through which the guest receives, or why that is not known.
-    pub(crate) fn set_queue(&mut self, location: Result<RingLocation, String>) {
+    /// Where the queue is through which the guest receives, or why that is not known. Says whether it can be read.
+    pub(crate) fn set_queue(&mut self, location: Result<RingLocation, String>) -> bool {
         let memory = || match self.pid {
             Some(pid) => ProcessMemory::open(pid).map_err(|error| error.to_string()),
             None => Err("the VM's process is not known".into()),
@@ -96,6 +98,7 @@ impl Evidence {
             Ok(queue) => (self.queue, self.why_no_queue) = (Some(queue), None),
             Err(why) => self.why_no_queue = Some(why),
         }
+        self.queue.is_some()
     }
 
     /// One past the last frame that had been read from the TAP at the last look, as far as can be told.
@@ -114,10 +117,35 @@ impl Evidence {
         self.settle_before(timestamp_ns, index);
     }
 
+    /// QEMU may keep frame `index` from its guest, which is then not short of it.
+    pub(crate) fn note_doubtful(&mut self, index: u64) {
+        self.told.note_doubtful(index);
+    }
+
+    /// The VM's monitor has told the queue's used index; the VM runs.
+    pub(crate) fn note_used_index(&mut self, used: u16, mut counters: impl FnMut() -> Option<TapCounters>) {
+        // Looked at after the answer, the counter is never behind it.
+        let counts = counters().and_then(|tap| self.calibration.counts(tap.tx_packets, None));
+        if let Some(counts) = counts {
+            self.told.note(used, counts.read);
+        }
+    }
+
+    /// The same of a VM that has stopped: its last word.
+    pub(crate) fn note_last_used_index(&mut self, used: u16) {
+        self.told.note_stopped(used);
+    }
+
+    /// Whether the cut would be better with the last word of the VM's monitor.
+    pub(crate) fn lacks_last_word(&self) -> bool {
+        self.queue.is_none() && self.told.lacks_last_word()
+    }
+
     /// Frames that the kernel had no room for are missing: counters and frames do not go together any more.
     pub(crate) fn note_interruption(&mut self) {
         self.pending.clear();
         self.calibration = Calibration::new();
+        self.told = Told::default();
     }
 
     /// Looks at the counters, when `captured` frames have been taken from the capture.
@@ -162,8 +190,9 @@ impl Evidence {
         };
         let used = self.used_at_stop.or(receive.as_ref().map(Receive::index));
         let counts = self.stopped.and_then(|tx_packets| self.calibration.counts(tx_packets, used));
-        let evidence =
-            cut::Evidence { captured, frames: &frames, counts, receive: receive.as_ref(), stopped_at_ns };
+        let told = counts.and_then(|counts| self.told.got(counts.read));
+        let receive = receive.as_ref();
+        let evidence = cut::Evidence { captured, frames: &frames, counts, receive, told, stopped_at_ns };
         let cut = cut::find(&evidence);
         let reason = cut.why_not_better.map(|reason| unreadable.unwrap_or_else(|| reason.to_string()));
         (cut, reason)

@@ -156,7 +156,7 @@ function checkCut({ plan, netdevs, vmProcess }: RehearsalFacts): Finding[] {
     return warning(
       'CUT_INEXACT',
       about,
-      `${why}: the TAP's own counter has to do, and up to 2 frames may be lost`,
+      `${why}: the VM's monitor or the TAP's counter has to do, and up to 2 frames may be lost`,
       vmProcess.readable
         ? {}
         : { note: "reading the VM's memory takes CAP_SYS_PTRACE, or the VM's own user" },

@@ -12,6 +12,11 @@ interface Way {
 const WAYS: Readonly<Record<CutMethod, Way>> = {
   used_ring: { how: "read from the guest's own receive queue" },
   used_index: { how: "told by the index of the guest's receive queue, beside the TAP's packet counter" },
+  queue_status: {
+    how: "told by the index of the guest's receive queue, as the VM's monitor answered",
+    doubt:
+      'mostly it is exact, but up to two frames from just before it may be lost and no counter shows them',
+  },
   tx_packets: {
     how: "taken from the TAP's packet counter",
     doubt:

@@ -79,7 +79,7 @@ const SOURCE_NETDEV: FieldsOf<SourceNetdev> = {
   discarded: 'count',
   given_back: 'count',
   give_back_basis: ['contents', 'lengths', 'counts', 'unsure', null],
-  cut_method: ['used_ring', 'used_index', 'tx_packets', 'timestamp', null],
+  cut_method: ['used_ring', 'used_index', 'queue_status', 'tx_packets', 'timestamp', null],
   cut_reason: 'text or null',
   cut_after_ms: 'milliseconds or null',
   announced_ns: 'moment or null',

@@ -18,7 +18,7 @@ export type Outcome = 'done' | 'cancelled' | 'failed' | 'stopped'
 export type NetdevOutcome = Outcome | 'pending'
 
 /** How the cut was found, the best first. */
-export type CutMethod = 'used_ring' | 'used_index' | 'tx_packets' | 'timestamp'
+export type CutMethod = 'used_ring' | 'used_index' | 'queue_status' | 'tx_packets' | 'timestamp'
 
 /** What told which frames to give back; `unsure`: nothing did, and none were. */
 export type GiveBackBasis = 'contents' | 'lengths' | 'counts' | 'unsure'

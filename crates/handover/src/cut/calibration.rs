@@ -17,7 +17,7 @@ const ENOUGH: usize = 8;
 const MAX_SPREAD: u64 = 3;
 
 /// Frames that QEMU may have read and the guest not got.
-pub(super) const MAX_UNDELIVERED: u64 = 4;
+pub(crate) const MAX_UNDELIVERED: u64 = 4;
 
 /// Frames that QEMU must have read before a used index that stands still is another queue's.
 const PASSED: u64 = 8;
@@ -102,7 +102,7 @@ impl Calibration {
 
     /// Adds a sample, and forgets those that are too old.
     pub fn push(&mut self, sample: Sample) {
-        let used = sample.used.map(|used| self.unwrapped(used));
+        let used = sample.used.map(|used| unwrapped(self.last_used, used));
         self.last_used = used.or(self.last_used);
         if self.samples.len() == WINDOW {
             self.samples.pop_front();
@@ -134,7 +134,7 @@ impl Calibration {
     pub fn counts(&self, tx_packets: u64, used: Option<u16>) -> Option<Counts> {
         let read = i128::from(tx_packets) + self.waiting()?.min;
         let got = self.undelivered_least().and_then(|undelivered| {
-            let used = self.unwrapped(used.ok_or(Instability::TooFewSamples)?);
+            let used = unwrapped(self.last_used, used.ok_or(Instability::TooFewSamples)?);
             let lacking = i128::from(tx_packets) - i128::from(used) - undelivered;
             // More than QEMU ever holds back, or less than nothing: the counters do not belong together.
             match u64::try_from(lacking) {
@@ -194,13 +194,13 @@ impl Calibration {
                 .filter_map(|sample| Some(i128::from(sample.tx_packets) - i128::from(sample.used?))),
         )
     }
+}
 
-    /// A used index that goes on from the last one, which is less than 2^16 buffers ago.
-    fn unwrapped(&self, used: u16) -> u64 {
-        let Some(last) = self.last_used else { return u64::from(used) };
-        let [low, high, ..] = last.to_le_bytes();
-        last + u64::from(used.wrapping_sub(u16::from_le_bytes([low, high])))
-    }
+/// A used index that goes on from the last one, which is less than 2^16 buffers ago.
+pub(super) fn unwrapped(last: Option<u64>, used: u16) -> u64 {
+    let Some(last) = last else { return u64::from(used) };
+    let [low, high, ..] = last.to_le_bytes();
+    last + u64::from(used.wrapping_sub(u16::from_le_bytes([low, high])))
 }
 
 /// An index: what would be before the first frame is the first.

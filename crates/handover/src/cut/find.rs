@@ -23,6 +23,8 @@ pub struct Evidence<'a> {
     pub counts: Option<Counts>,
     /// The guest's receive queue, read after the VM has stopped.
     pub receive: Option<&'a Receive<'a>>,
+    /// One past the last frame that the guest has got, as its VM's monitor tells: [`Told::got`](super::Told::got).
+    pub told: Option<u64>,
     /// When QEMU said that the VM has stopped: CLOCK_REALTIME, nanoseconds since 1970.
     pub stopped_at_ns: u64,
 }
@@ -188,12 +190,13 @@ fn by_counts(evidence: &Evidence<'_>, why_not: Reason) -> Cut {
         why_not_better: Some(reason),
         candidates: 0,
     };
-    match evidence.counts {
-        Some(Counts { got: Ok(got), .. }) => cut(got, Method::UsedIndex, why_not),
+    match (evidence.counts, evidence.told) {
+        (Some(Counts { got: Ok(got), .. }), _) => cut(got, Method::UsedIndex, why_not),
+        (Some(_), Some(told)) => cut(told, Method::QueueStatus, why_not),
         // QEMU may have read up to two more frames than the guest has got, as measured: they are lost. Taking them for
         // lost where they are not would deliver them twice.
-        Some(Counts { read, .. }) => cut(read, Method::TxPackets, why_not),
-        None => {
+        (Some(Counts { read, .. }), None) => cut(read, Method::TxPackets, why_not),
+        (None, _) => {
             let late = evidence.frames.iter().find(|frame| frame.timestamp_ns >= evidence.stopped_at_ns);
             cut(late.map_or(evidence.captured, |frame| frame.index), Method::Timestamp, Reason::NoSamples)
         }

@@ -7,6 +7,7 @@
 //! - [`memory`]: the guest's memory in another process, and which address is where.
 //! - [`virtqueue`]: the used ring of a split virtqueue, and what is in its buffers.
 //! - [`calibration`]: how the counters of capture, TAP and queue relate while the VM runs.
+//! - [`told`]: what the VM's monitor tells of the queue instead.
 //! - [`frames`]: captured frames as the guest sees them.
 //! - [`find()`]: the cut.
 //! - [`give_back()`]: after a cancelled migration, the frames that QEMU threw away.
@@ -19,14 +20,17 @@ pub mod find;
 pub mod frames;
 pub mod give_back;
 pub mod memory;
+pub mod told;
 pub mod virtqueue;
 
 mod contents;
 mod lengths;
 
+pub(crate) use calibration::MAX_UNDELIVERED;
 pub use calibration::{Calibration, Counts, Instability, Sample};
 pub use find::{Cut, Evidence, Reason, find};
 pub use frames::Seen;
 pub use give_back::{Basis, GiveBack, Resumed, give_back};
 pub use memory::{GuestMemory, RamBlock};
+pub use told::Told;
 pub use virtqueue::{QueueError, Receive, RingLocation, used_index};

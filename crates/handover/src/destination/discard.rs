@@ -21,6 +21,7 @@ impl Worker {
         self.twins = Twins::default();
         (self.session, self.discarded) = (None, Some(reason.to_owned()));
         (self.next_index, self.parked_first, self.acked, self.has_end) = (0, 0, 0, false);
+        self.passed_over = 0;
         (self.cut, self.stopped_there, self.stopped_at) = (None, None, None);
         let report = std::mem::take(&mut self.report);
         self.report = DestinationReport {

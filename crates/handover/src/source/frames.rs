@@ -25,6 +25,10 @@ const PRE_ROLL: Duration = Duration::from_millis(500);
 const RUNS_PER_TURN: usize = 256;
 /// How long a capture that is closed may take to hand over what it has.
 const DRAIN_TIME: Duration = Duration::from_millis(50);
+/// Where the receiver's address is in an Ethernet header.
+const RECEIVER: Range<usize> = 0..6;
+/// All stations.
+const BROADCAST: [u8; 6] = [0xff; 6];
 /// Where the sender's address is in an Ethernet header.
 const SENDER: Range<usize> = 6..12;
 /// Where its type is.
@@ -84,9 +88,7 @@ impl Worker {
             count += 1;
             self.captured += 1;
             if self.cut.is_none() {
-                if let Some(evidence) = &mut self.evidence {
-                    evidence.note_frame(frame.captured.timestamp_ns, self.kept.next());
-                }
+                self.note_frame(&frame);
                 self.kept.push_over(&frame);
                 continue;
             }
@@ -116,6 +118,28 @@ impl Worker {
             );
         }
         count
+    }
+
+    /// What a captured frame tells of those before it.
+    fn note_frame(&mut self, frame: &Frame<'_>) {
+        let is_doubtful = !self.is_for_guest(frame) && self.is_from_before_stop(frame);
+        let index = self.kept.next();
+        if let Some(evidence) = &mut self.evidence {
+            evidence.note_frame(frame.captured.timestamp_ns, index);
+            if is_doubtful {
+                evidence.note_doubtful(index);
+            }
+        }
+    }
+
+    /// Whether QEMU surely gives it to its guest: others it may keep, as the guest's filters are.
+    fn is_for_guest(&self, frame: &Frame<'_>) -> bool {
+        let receiver = frame.captured.bytes.get(RECEIVER);
+        receiver == Some(&self.plan.identity.mac) || receiver == Some(&BROADCAST)
+    }
+
+    fn is_from_before_stop(&self, frame: &Frame<'_>) -> bool {
+        self.stopped.is_none_or(|(at, _)| frame.captured.timestamp_ns <= at)
     }
 
     /// Whether the guest sent it itself: it would take its own broadcasts for those of another host with its address.
@@ -246,7 +270,7 @@ impl Worker {
         self.report.no_peer = self.kept.given_up();
         let not_sent = self.report.unsendable + self.report.no_peer;
         self.report.sent = (sent_to - cut.index).saturating_sub(not_sent);
-        self.report.acknowledged = (self.kept.acked() - cut.index).saturating_sub(not_sent);
+        self.report.acknowledged = self.kept.acked().saturating_sub(cut.index).saturating_sub(not_sent);
         self.report.held = next.saturating_sub(sent_to);
         let not_kept = self.report.hold_full + self.report.ring_full + self.report.reflected;
         self.report.captured = next.saturating_sub(cut.index) + not_kept;

@@ -18,9 +18,9 @@ use crate::report::Outcome;
 const LONGEST_READ: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Remembers the frames behind the cut: if the VM runs on here, these are the ones that it may lack.
-    pub(super) fn remember_doubtful(&mut self) {
-        for (_, frame) in self.kept.frames() {
+    /// Remembers the frames from the cut on: if the VM runs on here, these are the ones that it may lack.
+    pub(super) fn remember_doubtful(&mut self, cut: u64) {
+        for (_, frame) in self.kept.frames().skip_while(|(index, _)| *index < cut) {
             if !self.doubtful.push(&frame) {
                 break;
             }

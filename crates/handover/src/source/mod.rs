@@ -1,7 +1,8 @@
 //! The handle of the side that the VM leaves: start it, tell it what the VM does, ask it, stop it.
 //!
 //! - [`worker`]: the thread behind it: commands, and transitions between its states; [`talk`]: what is said and heard
-//! - [`state`]: these states; [`frames`]: frames captured, kept and sent; [`give_back`]: where the VM runs on here
+//! - [`state`]: these states; [`frames`]: frames captured, kept and sent; [`word`]: where the VM's monitor has a say in the
+//!   cut; [`give_back`]: where the VM runs on here
 //! - [`kept`]: frames by their index; [`link`]: the way to the destination
 
 mod frames;
@@ -10,7 +11,10 @@ mod kept;
 mod link;
 mod state;
 mod talk;
+mod word;
 mod worker;
+
+use std::sync::mpsc;
 
 use crate::cut::RingLocation;
 use crate::error::HandoverError;
@@ -24,8 +28,16 @@ use worker::Worker;
 pub(crate) enum Command {
     /// A migration has begun; the VM's process, if it is known.
     Calibrate(Option<i32>),
-    /// Where the queue is through which the guest receives, or why that is not known.
-    ReceiveQueue(Result<RingLocation, String>),
+    /// Where the queue is through which the guest receives, or why that is not known; the answer is whether it can be
+    /// read.
+    ReceiveQueue(Result<RingLocation, String>, Reply<bool>),
+    /// What the VM's monitor told of that queue's used index, if it did, and whether it was asked after the stop.
+    UsedIndex {
+        /// Mod 2^16.
+        used: Option<u16>,
+        /// Then there is nothing more to come.
+        is_last: bool,
+    },
     /// The VM stopped, at this time (nanoseconds since 1970); `None`: now.
     Stopped(Option<u64>),
     /// The VM runs on here: the migration was cancelled, or has failed.
@@ -57,9 +69,18 @@ impl Source {
     }
 
     /// Where that process keeps the queue through which its guest receives, or why that is not known, in one line for
-    /// the report. Comes after [`Source::calibrate`]: finding it takes a moment, in which frames come.
-    pub fn receive_queue(&self, queue: Result<RingLocation, String>) {
-        self.0.send(Command::ReceiveQueue(queue));
+    /// the report. Comes after [`Source::calibrate`]: finding it takes a moment, in which frames come. Answers whether it
+    /// can be read; if not, [`Source::used_index`] is the next best.
+    pub fn receive_queue(&self, queue: Result<RingLocation, String>) -> bool {
+        let (reply, answer) = mpsc::channel();
+        self.0.send(Command::ReceiveQueue(queue, reply));
+        answer.recv().unwrap_or(false)
+    }
+
+    /// The used index (mod 2^16) of that queue, as the VM's monitor has just answered; `None` if it did not. `is_last`:
+    /// the VM had stopped, and this was known here, before it was asked. Never two questions at once.
+    pub fn used_index(&self, used: Option<u16>, is_last: bool) {
+        self.0.send(Command::UsedIndex { used, is_last });
     }
 
     /// The VM stopped at `at` (CLOCK_REALTIME, nanoseconds since 1970). Means nothing without a migration.

@@ -12,6 +12,8 @@ pub(super) enum State {
         /// When it is surely there.
         until: u64,
     },
+    /// Frames that the guest may lack go to the destination; where the cut is among them, the VM's monitor will tell.
+    Asking,
     /// Frames from the cut on go to the destination.
     Forward {
         /// Since when.
@@ -44,6 +46,7 @@ impl State {
             Self::Armed => "armed",
             Self::Calibrate => "calibrate",
             Self::Stopping { .. } => "stopping",
+            Self::Asking => "asking",
             Self::Forward { .. } => "forward",
             Self::Drain { .. } => "drain",
             Self::GiveBack { .. } => "give_back",
@@ -58,8 +61,13 @@ impl State {
         matches!(self, Self::Done | Self::Cancelled | Self::Failed)
     }
 
+    /// Whether the VM has stopped, and may run on here or there.
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Self::Stopping { .. } | Self::Asking | Self::Forward { .. })
+    }
+
     /// Whether frames are on their way to the destination.
     pub(super) fn forwards(self) -> bool {
-        matches!(self, Self::Forward { .. } | Self::Drain { .. })
+        matches!(self, Self::Asking | Self::Forward { .. } | Self::Drain { .. })
     }
 }

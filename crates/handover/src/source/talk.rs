@@ -105,6 +105,8 @@ impl Worker {
         self.given_up = None;
         match hello.next_index {
             Some(index) => self.kept.resume_at(index),
+            // Without a final cut nothing of it was injected.
+            None if self.state == State::Asking => self.kept.resume_at(0),
             None => {
                 let doubtful = self.kept.give_up_sent();
                 if doubtful > 0 {
@@ -135,7 +137,8 @@ impl Worker {
     /// Tells the destination where things stand, as often as there is a new connection.
     pub(super) fn tell_cut(&mut self) {
         let (Some((at_ns, _)), Some(cut)) = (self.stopped, &self.cut) else { return };
-        let cut = Message::Cut(wire::Cut { index: cut.index, is_final: true, method: cut.method });
+        let is_final = self.state != State::Asking;
+        let cut = Message::Cut(wire::Cut { index: cut.index, is_final, method: cut.method });
         if let Some(connection) = self.link.up() {
             connection.push(&Message::Stopped { at_ns });
             connection.push(&cut);
@@ -175,7 +178,7 @@ impl Worker {
         match self.state {
             // The VM here may run on, and then nothing is lost.
             State::Armed | State::Calibrate => self.warn("destination_gone", reason),
-            State::Stopping { .. } | State::Forward { .. } => {
+            state if state.is_open() => {
                 self.given_up.get_or_insert_with(|| (clock::monotonic_ns(), reason.to_owned()));
             }
             State::Drain { .. } => self.fail(reason),
@@ -198,6 +201,8 @@ impl Worker {
             // It has stopped here, although nobody has told.
             self.stop_at(None);
         }
+        // From here on the provisional cut holds there.
+        self.decide();
         if let State::Forward { .. } = self.state {
             self.report.resumed_ns = Some(self.link.clock().here(at));
             let since = clock::monotonic_ns();

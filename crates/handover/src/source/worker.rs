@@ -227,11 +227,12 @@ impl Worker {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Calibrate(pid) => self.calibrate(pid),
-                Command::ReceiveQueue(queue) => {
-                    if let Some(evidence) = &mut self.evidence {
-                        evidence.set_queue(queue);
-                    }
+                Command::ReceiveQueue(queue, reply) => {
+                    let can_be_read =
+                        self.evidence.as_mut().is_some_and(|evidence| evidence.set_queue(queue));
+                    reply.send(can_be_read).ok();
                 }
+                Command::UsedIndex { used, is_last } => self.note_used_index(used, is_last),
                 Command::Stopped(at) => self.stop_at(at),
                 Command::Resumed => self.cancel(),
                 Command::Completed => self.completed_at = Some(clock::monotonic_ns()),
@@ -274,7 +275,17 @@ impl Worker {
             return self.fail(&reason);
         }
         match self.state {
-            State::Stopping { until } if now >= until || self.capture_is_past_stop() => self.make_cut(now),
+            State::Stopping { until } if now >= until || self.capture_is_past_stop() => {
+                match (&self.evidence, self.stopped) {
+                    (Some(evidence), Some((at, _)))
+                        if evidence.lacks_last_word() && self.resumed_there.is_none() =>
+                    {
+                        self.await_word(at);
+                    }
+                    _ => self.make_cut(now),
+                }
+            }
+            State::Asking if self.is_word_late(now) => self.decide(),
             State::Forward { since } if self.waits_in_vain(since, now) => {
                 let patience = self.plan.resume_timeout.as_secs();
                 let what = match self.link.is_up() {
@@ -303,7 +314,7 @@ impl Worker {
     fn has_failed_there(&self, now: u64) -> Option<String> {
         match (self.state, &self.given_up) {
             // The VM here may run on; without its process it will not.
-            (State::Stopping { .. } | State::Forward { .. }, Some((since, reason))) => {
+            (state, Some((since, reason))) if state.is_open() => {
                 let is_over = self.gone_at.is_some() || now.saturating_sub(*since) > nanos(RETURN);
                 is_over.then(|| reason.clone())
             }
@@ -392,9 +403,11 @@ impl Worker {
         // The guest was so far behind that some frames that it lacks had to make room for others.
         self.report.hold_full += self.kept.first().saturating_sub(cut.index);
         cut.index = cut.index.max(self.kept.first());
-        self.kept.cut(cut.index);
-        self.count_from_cut();
-        self.remember_doubtful();
+        if self.state != State::Asking {
+            self.kept.cut(cut.index);
+            self.count_from_cut();
+        }
+        self.remember_doubtful(cut.index);
         self.warn_of_cut(cut.method, reason.as_deref());
         self.report.cut_method = Some(cut.method.name());
         self.report.cut_reason = reason;
@@ -413,6 +426,9 @@ impl Worker {
     fn warn_of_cut(&mut self, method: Method, why: Option<&str>) {
         let cost = match method {
             Method::UsedRing | Method::UsedIndex => return,
+            Method::QueueStatus => {
+                "mostly the guest lacks nothing, and at most 2 frames from just before the stop"
+            }
             Method::TxPackets => "the guest may lack up to 2 frames from just before the stop",
             Method::Timestamp => "the guest may lack up to 4 frames from just before the stop",
         };
@@ -425,8 +441,8 @@ impl Worker {
         let now = clock::monotonic_ns();
         match self.state {
             State::Calibrate => self.end(State::Cancelled, Outcome::Cancelled, Some(CANCELLED.into())),
-            State::Stopping { .. } | State::Forward { .. } => {
-                if matches!(self.state, State::Stopping { .. }) {
+            state if state.is_open() => {
+                if !matches!(state, State::Forward { .. }) {
                     self.make_cut(now);
                 }
                 self.runs_on_since = clock::realtime_ns();
@@ -440,8 +456,10 @@ impl Worker {
 
     fn lose_vm(&mut self) {
         self.gone_at = Some(clock::monotonic_ns());
-        if matches!(self.state, State::Armed | State::Calibrate) {
-            self.fail("the VM has ended without a migration");
+        match self.state {
+            State::Armed | State::Calibrate => self.fail("the VM has ended without a migration"),
+            // It answers no more.
+            _ => self.decide(),
         }
     }
 

@@ -224,6 +224,8 @@ pub enum Method {
     UsedRing,
     /// By the virtqueue's used index.
     UsedIndex,
+    /// By the same, as the VM's monitor has told it. The guest may lack one or two before it.
+    QueueStatus,
     /// By the interface's count of frames that QEMU has read. The guest may lack two before it.
     TxPackets,
     /// By the time of STOP.
@@ -237,20 +239,23 @@ impl Method {
         match self {
             Self::UsedRing => "used_ring",
             Self::UsedIndex => "used_index",
+            Self::QueueStatus => "queue_status",
             Self::TxPackets => "tx_packets",
             Self::Timestamp => "timestamp",
         }
     }
 
     /// All, in the order of their numbers, which begin at 1.
-    pub const ALL: [Self; 4] = [Self::UsedRing, Self::UsedIndex, Self::TxPackets, Self::Timestamp];
+    pub const ALL: [Self; 5] =
+        [Self::UsedRing, Self::UsedIndex, Self::QueueStatus, Self::TxPackets, Self::Timestamp];
 
     pub(crate) const fn number(self) -> u8 {
         match self {
             Self::UsedRing => 1,
             Self::UsedIndex => 2,
-            Self::TxPackets => 3,
-            Self::Timestamp => 4,
+            Self::QueueStatus => 3,
+            Self::TxPackets => 4,
+            Self::Timestamp => 5,
         }
     }
 }

@@ -108,6 +108,7 @@ pub(crate) fn cut_of(model: &Model, first: usize) -> Cut {
         frames: &model.seen_from(first),
         counts: model.calibration().counts(model.tx_packets, Some(receive.index())),
         receive: Some(&receive),
+        told: None,
         stopped_at_ns: 0,
     })
 }
@@ -237,6 +238,7 @@ fn a_gap_in_the_capture_ends_what_is_known_but_not_the_cut() {
         frames: &seen,
         counts: model.calibration().counts(model.tx_packets, Some(receive.index())),
         receive: Some(&receive),
+        told: None,
         stopped_at_ns: 0,
     });
     assert_eq!((cut.index, cut.method), (55, Method::UsedRing));
@@ -246,14 +248,23 @@ fn a_gap_in_the_capture_ends_what_is_known_but_not_the_cut() {
 fn without_the_queue_counts_say_and_without_them_the_timestamp() {
     let model = stopped(PLAIN, &same(100, 40), &[1], 1, 3);
     let seen = model.seen_from(0);
-    let evidence =
-        |counts| Evidence { captured: 40, frames: &seen, counts, receive: None, stopped_at_ns: 38 };
+    let evidence = |counts, told| Evidence {
+        captured: 40,
+        frames: &seen,
+        counts,
+        receive: None,
+        told,
+        stopped_at_ns: 38,
+    };
     let calibration = model.calibration();
-    let cut = find(&evidence(calibration.counts(model.tx_packets, Some(model.used))));
+    let cut = find(&evidence(calibration.counts(model.tx_packets, Some(model.used)), Some(37)));
     assert_eq!((cut.index, cut.method, cut.why_not_better), (36, Method::UsedIndex, Some(Reason::NoQueue)));
-    let cut = find(&evidence(calibration.counts(model.tx_packets, None)));
+    let by_counter = calibration.counts(model.tx_packets, None);
+    let cut = find(&evidence(by_counter, Some(36)));
+    assert_eq!((cut.index, cut.method, cut.why_not_better), (36, Method::QueueStatus, Some(Reason::NoQueue)));
+    let cut = find(&evidence(by_counter, None));
     assert_eq!((cut.index, cut.method, cut.why_not_better), (37, Method::TxPackets, Some(Reason::NoQueue)));
-    let cut = find(&evidence(None));
+    let cut = find(&evidence(None, Some(36)));
     assert_eq!((cut.index, cut.method, cut.why_not_better), (38, Method::Timestamp, Some(Reason::NoSamples)));
 }
 
@@ -302,6 +313,7 @@ fn a_queue_with_other_frames_in_it_leaves_it_to_the_counts() {
             frames: &seen,
             counts: Some(Counts { read: 58, got }),
             receive: Some(&receive),
+            told: None,
             stopped_at_ns: 0,
         })
     };

@@ -80,6 +80,7 @@ proptest! {
             frames: &frames,
             counts: calibration.counts(captured, Some(3)),
             receive: receive.as_ref(),
+            told: Some(2),
             stopped_at_ns: 10,
         });
         let newest = frames.last().map_or(0, |frame| frame.index.saturating_add(1));
@@ -105,8 +106,14 @@ fn a_circle_of_descriptors_comes_to_an_end() {
     let frame = vec![1; 0x0101_0101 - 12];
     let frames = [Seen { index: 0, timestamp_ns: 0, beside: None, bytes: &frame }];
     let start = Instant::now();
-    let evidence =
-        Evidence { captured: 1, frames: &frames, counts: None, receive: Some(&receive), stopped_at_ns: 0 };
+    let evidence = Evidence {
+        captured: 1,
+        frames: &frames,
+        counts: None,
+        receive: Some(&receive),
+        told: None,
+        stopped_at_ns: 0,
+    };
     assert!(find(&evidence).index <= 1);
     assert!(start.elapsed() < Duration::from_secs(5));
 }

@@ -125,7 +125,7 @@ fn values_without_a_meaning_are_refused() {
         line_after_hello(Role::Source, &raw(5, &[0, 0, 0, 0, 0, 0, 0, 0, 2, 1])),
         "'cut' has a field is_final of 2, which means nothing"
     );
-    for method in [0, 5] {
+    for method in [0, 6] {
         assert_eq!(
             line_after_hello(Role::Source, &raw(5, &[0, 0, 0, 0, 0, 0, 0, 0, 1, method])),
             format!("'cut' has a field method of {method}, which means nothing")

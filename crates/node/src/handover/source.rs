@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use napi::bindgen_prelude::{AsyncTask, BigInt};
-use napi::{Env, Result};
 use napi_derive::napi;
 use tapferry_handover::{RingLocation, Source, SourcePlan};
 
@@ -40,13 +39,21 @@ impl HandoverSource {
         self.core.calibrate(pid);
     }
 
-    /// Where the guest's receive queue is, or why that is not known.
+    /// Where the guest's receive queue is, or why that is not known. Resolves with whether it can be read.
+    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+    pub fn receive_queue(&self, queue: HandoverReceiveQueue) -> AsyncTask<Work<bool>> {
+        let core = Arc::clone(&self.core);
+        promise(move || {
+            let ring = queue.ring.map(RingLocation::try_from).transpose()?;
+            Ok(core.receive_queue(ring.ok_or_else(|| queue.why_no_ring.unwrap_or_default())))
+        })
+    }
+
+    /// The used index of that queue, as the VM's monitor has just answered; without it, it did not. `is_last`: it was
+    /// asked after the stop had been told here.
     #[napi(catch_unwind)]
-    pub fn receive_queue(&self, env: Env, queue: HandoverReceiveQueue) -> Result<()> {
-        let ring = queue.ring.map(RingLocation::try_from).transpose();
-        let ring = ring.map_err(|failure| failure.into_rejection(env))?;
-        self.core.receive_queue(ring.ok_or_else(|| queue.why_no_ring.unwrap_or_default()));
-        Ok(())
+    pub fn used_index(&self, used: Option<u16>, is_last: bool) {
+        self.core.used_index(used, is_last);
     }
 
     /// The VM stopped, at that time (CLOCK_REALTIME, nanoseconds since 1970); without it, now.

@@ -241,7 +241,13 @@ impl<'a> Rest<'a> {
             Kind::Cut => {
                 let index = self.u64("index")?;
                 let is_final = self.one_of("is_final", 1, 0, vec![false, true])?;
-                let methods = vec![Method::UsedRing, Method::UsedIndex, Method::TxPackets, Method::Timestamp];
+                let methods = vec![
+                    Method::UsedRing,
+                    Method::UsedIndex,
+                    Method::QueueStatus,
+                    Method::TxPackets,
+                    Method::Timestamp,
+                ];
                 Message::Cut(Cut { index, is_final, method: self.one_of("method", 1, 1, methods)? })
             }
             Kind::Resumed => Message::Resumed { at_ns: self.u64("at_ns")? },
