@@ -11,15 +11,14 @@ use crate::report::DestinationReport;
 impl Worker {
     /// Goes back to where it was before the source came: the next session begins with nothing of this one.
     pub(super) fn discard(&mut self, reason: &str) {
-        // Who has heard of it already does nothing.
-        if self.session.is_none() || self.resumed_at.is_some() {
+        if self.resumed_at.is_some() {
             return;
         }
         self.close_gate_again();
         self.empty_tap();
         self.parked.advance(self.parked.len());
         self.twins = Twins::default();
-        (self.session, self.discarded) = (None, Some(reason.to_owned()));
+        self.discarded = Some(reason.to_owned());
         (self.next_index, self.parked_first, self.acked, self.has_end) = (0, 0, 0, false);
         self.passed_over = 0;
         (self.cut, self.stopped_there, self.stopped_at) = (None, None, None);

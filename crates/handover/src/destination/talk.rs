@@ -21,8 +21,11 @@ impl Worker {
     pub(super) fn welcome(&mut self, visit: Visit) {
         let Visit { mut connection, hello } = visit;
         let is_same = self.session == Some(hello.session);
-        // A source that has discarded is about to go.
-        if self.connection.is_some() && self.session.is_some() && !is_same {
+        // It has said all it had to say, and looks for nobody.
+        if is_same && self.discarded.is_some() {
+            return;
+        }
+        if self.connection.is_some() && !is_same {
             return self.turn_away(
                 connection,
                 RefusalCode::Busy,
@@ -76,7 +79,10 @@ impl Worker {
         if connection.clock().offset_ns().is_some() {
             self.clock = connection.clock();
         }
-        self.connection = Some(connection);
+        // A source that has discarded waits until this side has closed.
+        if self.discarded.is_none() {
+            self.connection = Some(connection);
+        }
         heard
     }
 
@@ -85,14 +91,14 @@ impl Worker {
             while self.listens() {
                 let Some(message) = connection.next()? else { break };
                 match message {
-                    // It has discarded all of that.
-                    Message::Frame(_) | Message::Stopped { .. } | Message::Cut(_) | Message::End(_)
-                        if self.session.is_none() => {}
                     Message::Frame(frame) => self.park(&frame),
                     Message::Stopped { at_ns } => self.note_stop(at_ns, now),
                     Message::Cut(cut) => self.follow_cut(cut),
                     Message::End(end) => self.note_end(end),
-                    Message::Discard { reason } => self.discard(reason),
+                    Message::Discard { reason } => {
+                        self.discard(reason);
+                        return Ok(());
+                    }
                     Message::Refusal(refusal) => return Err(Loss::Refused(refusal.text)),
                     // Pings and their answers.
                     _ => {}
@@ -122,10 +128,6 @@ impl Worker {
         }
         self.absent_since = now;
         self.passed_over = 0;
-        // That it came to nothing was told.
-        if self.discarded.is_some() {
-            return;
-        }
         if !self.state.is_final() && !matches!(self.state, State::Settling { .. }) {
             self.report.links_lost += 1;
             self.tell(EventKind::LinkLost, format!("the link to the source is lost: {loss}"));
