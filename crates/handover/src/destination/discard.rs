@@ -28,7 +28,7 @@ impl Worker {
             received: report.received,
             before_cut: report.before_cut,
             discarded: report.received - report.before_cut,
-            gated: self.gate.is_some(),
+            gate: report.gate,
             links_lost: report.links_lost,
             timeline: report.timeline,
             ..DestinationReport::default()
@@ -39,8 +39,8 @@ impl Worker {
     /// What came to nothing is no part of the report on what comes now.
     pub(super) fn forget_discarded(&mut self) {
         if self.discarded.take().is_some() {
-            let DestinationReport { states, gated, links_lost, .. } = std::mem::take(&mut self.report);
-            self.report = DestinationReport { states, gated, links_lost, ..DestinationReport::default() };
+            let DestinationReport { states, gate, links_lost, .. } = std::mem::take(&mut self.report);
+            self.report = DestinationReport { states, gate, links_lost, ..DestinationReport::default() };
         }
     }
 
