@@ -87,7 +87,7 @@ fn between_taps(input: &str, output: &str) -> Result<Plan> {
 fn to_stream(input: &str, output: &str, vnet_hdr: bool) -> Result<Plan> {
     let netdev = Netdev::here(input).on("naming", input)?;
     let address = Address::Unix { path: output.into(), server: false };
-    let stream = StreamPlan { address, vnet_hdr, vnet_hdr_len: None, namespace: None };
+    let stream = StreamPlan { address, vnet_hdr, vnet_hdr_len: None, namespace: None, tls_creds: None };
     Ok(Plan::between(End::Netdev(netdev), End::Stream(stream)))
 }
 

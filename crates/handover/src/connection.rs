@@ -1,10 +1,11 @@
 //! A connection between the two sides: messages over a socket that never blocks, and whether the other side is alive.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tapferry_sys::{Errno, clock};
+use tapferry_tls::{Channel, ChannelError, Received};
 
 use crate::wire::{Decoder, Message, Refusal, RefusalCode, WireError, encode};
 
@@ -27,9 +28,9 @@ pub(crate) enum Loss {
     /// The peer says nothing any more.
     #[error("the other side has been silent for {} s", SILENCE.as_secs())]
     Silent,
-    /// The kernel says why.
+    /// The kernel or TLS say why.
     #[error("{0}")]
-    Failed(Errno),
+    Failed(ChannelError),
     /// It does not want us, or we do not want it.
     #[error("{0}")]
     Refused(String),
@@ -54,7 +55,7 @@ impl Loss {
 /// A connection to the other side.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    socket: OwnedFd,
+    channel: Channel,
     decoder: Decoder,
     out: Vec<u8>,
     /// Bytes of `out` that the socket has taken.
@@ -99,11 +100,10 @@ impl PeerClock {
 }
 
 impl Connection {
-    /// A connection over a socket that does not block.
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        rustix::io::ioctl_fionbio(&socket, true).ok();
+    /// A connection over a channel that is established.
+    pub(crate) fn new(channel: Channel) -> Self {
         Self {
-            socket,
+            channel,
             decoder: Decoder::new(),
             out: Vec::new(),
             taken: 0,
@@ -153,12 +153,11 @@ impl Connection {
     /// Sends as much as the socket takes. That the peer is gone is for [`Self::receive`] to tell, after its last words.
     pub(crate) fn flush(&mut self) -> Result<(), Loss> {
         while self.taken < self.out.len() {
-            match send(&self.socket, &self.out[self.taken..], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Ok(bytes) => self.taken += bytes,
-                Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => {}
-                Err(Errno::PIPE | Errno::CONNRESET) => self.taken = self.out.len(),
-                Err(errno) => return Err(Loss::Failed(errno)),
+            match self.channel.send(&[IoSlice::new(&self.out[self.taken..])]) {
+                Ok(sent) if sent.taken == 0 => break,
+                Ok(sent) => self.taken += sent.taken,
+                Err(ChannelError::System(Errno::PIPE | Errno::CONNRESET)) => self.taken = self.out.len(),
+                Err(error) => return Err(Loss::Failed(error)),
             }
         }
         if self.taken == self.out.len() {
@@ -176,16 +175,15 @@ impl Connection {
         if self.backlog() > LONGEST_BACKLOG {
             return Ok(false);
         }
-        match recv(&self.socket, self.decoder.room(), RecvFlags::DONTWAIT) {
-            Ok((0, _)) => Err(Loss::Closed),
-            Ok((bytes, _)) => {
+        match self.channel.receive(self.decoder.room()) {
+            Ok(Received::Closed) | Err(ChannelError::System(Errno::CONNRESET)) => Err(Loss::Closed),
+            Ok(Received::Bytes(bytes)) => {
                 self.decoder.filled(bytes);
                 self.heard_at = clock::monotonic_ns();
                 Ok(true)
             }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
-            Err(Errno::CONNRESET) => Err(Loss::Closed),
-            Err(errno) => Err(Loss::Failed(errno)),
+            Ok(Received::Nothing) => Ok(false),
+            Err(error) => Err(Loss::Failed(error)),
         }
     }
 
@@ -226,7 +224,7 @@ impl Connection {
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.channel.as_fd()
     }
 }
 

@@ -1,6 +1,7 @@
 //! A plan, as JavaScript writes it.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ pub struct StreamOptions {
     pub vnet_hdr_support: bool,
     /// Bytes of the virtio-net header, announced or not.
     pub vnet_hdr_length: Option<u32>,
+    /// QEMU's `tls-creds`: the directory of credentials; left out, there is no TLS.
+    pub tls_creds: Option<String>,
 }
 
 /// What a redirector is to do.
@@ -183,6 +186,7 @@ fn end(
             vnet_hdr_len: stream.vnet_hdr_length.map(size).transpose()?,
             address: address(stream)?,
             namespace: None,
+            tls_creds: stream.tls_creds.map(PathBuf::from),
         })),
         _ => Err(invalid(&format!("{which} must be given, and one of them"), &"give one of them")),
     }

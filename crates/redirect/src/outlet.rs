@@ -5,6 +5,7 @@ use tapferry_frame::ethernet::{TAG_OFFSET, VlanTag};
 use tapferry_frame::gso::Segmenter;
 use tapferry_sys::Errno;
 use tapferry_sys::inject::{BATCH, Injector, Outgoing};
+use tapferry_tls::ChannelError;
 
 use crate::counters::{Counters, DropReason, count};
 use crate::frame::Frame;
@@ -22,14 +23,16 @@ pub(crate) enum Progress {
 }
 
 /// How far a batch got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// So many frames are out.
     Sent(usize),
-    /// So many frames are out, and a part of the next: nothing else may be sent before the rest of it.
+    /// So many frames are out, and others in part: nothing else may be sent before the rest of them.
     Begun {
         /// Frames that are out whole.
         complete: usize,
+        /// Frames after them that are not: one, or a batch that was encrypted.
+        begun: usize,
     },
     /// The first frame cannot be sent.
     Refused {
@@ -41,7 +44,7 @@ pub enum Step {
     /// Nothing is taken for now.
     Blocked,
     /// The peer is gone.
-    Broken(Errno),
+    Broken(ChannelError),
 }
 
 /// The first refusal of a kind, to be told once.
@@ -66,10 +69,10 @@ pub(crate) struct Outlet {
     barred: Option<DropReason>,
     /// Nothing is taken until the descriptor says so.
     blocked: bool,
-    /// A frame that is out in part: its bytes and timestamp.
-    begun: Option<(usize, u64)>,
+    /// Frames that are out in part: their bytes and timestamps.
+    begun: ArrayVec<(usize, u64), BATCH>,
     /// The peer is gone, and the worker does not know yet.
-    broken: Option<Errno>,
+    broken: Option<ChannelError>,
     recent: Recent,
     /// Frames that may still be forwarded.
     left: u64,
@@ -84,7 +87,7 @@ impl Outlet {
             exit,
             barred: None,
             blocked: false,
-            begun: None,
+            begun: ArrayVec::new(),
             broken: None,
             recent: Recent::new(),
             left: limit.unwrap_or(u64::MAX),
@@ -133,7 +136,7 @@ impl Outlet {
 
     /// Frames and bytes that are out in part.
     pub(crate) fn begun(&self) -> (usize, usize) {
-        self.begun.map_or((0, 0), |(bytes, _)| (1, bytes))
+        (self.begun.len(), self.begun.iter().map(|(bytes, _)| bytes).sum())
     }
 
     /// Whether as many frames as were asked for have been forwarded.
@@ -147,7 +150,7 @@ impl Outlet {
     }
 
     /// Why the peer is gone, if sending has shown that it is.
-    pub(crate) fn take_broken(&mut self) -> Option<Errno> {
+    pub(crate) fn take_broken(&mut self) -> Option<ChannelError> {
         self.broken.take()
     }
 
@@ -156,19 +159,20 @@ impl Outlet {
         self.recent.take_since(moment)
     }
 
-    /// Sends the rest of a frame that is out in part.
+    /// Sends the rest of frames that are out in part.
     pub(crate) fn flush(&mut self, counters: &mut Counters) {
-        if self.blocked {
+        if self.blocked || self.begun.is_empty() {
             return;
         }
-        let (Some((bytes, timestamp)), Exit::Stream(writer)) = (self.begun, &mut self.exit) else { return };
+        let Exit::Stream(writer) = &mut self.exit else { return };
         match writer.flush() {
             Ok(true) => {
-                self.begun = None;
-                self.note_forwarded(bytes, timestamp, counters);
+                for (bytes, timestamp) in self.begun.take() {
+                    self.note_forwarded(bytes, timestamp, counters);
+                }
             }
             Ok(false) => self.blocked = true,
-            Err(errno) => self.note_broken(errno, counters),
+            Err(error) => self.note_broken(error, counters),
         }
     }
 
@@ -182,11 +186,9 @@ impl Outlet {
         self.abandon_begun(DropReason::NoPeer, counters);
     }
 
-    /// Gives up a frame that is out in part.
+    /// Gives up frames that are out in part.
     pub(crate) fn abandon_begun(&mut self, reason: DropReason, counters: &mut Counters) {
-        if self.begun.take().is_some() {
-            counters.drop(reason);
-        }
+        counters.drop_many(reason, count(self.begun.take().len()));
     }
 
     /// Sends frames through an output of `mtu` bytes; every frame that it gets past is counted. Must not be called
@@ -210,12 +212,12 @@ impl Outlet {
                     self.note_all_forwarded(&batch[..sent], counters);
                     done += sent;
                 }
-                Step::Begun { complete } => {
+                Step::Begun { complete, begun } => {
                     self.note_all_forwarded(&batch[..complete], counters);
-                    let frame = &batch[complete];
-                    self.begun = Some((frame.wire_bytes(), frame.captured.timestamp_ns));
+                    let begun = batch[complete..][..begun].iter();
+                    self.begun.extend(begun.map(|frame| (frame.wire_bytes(), frame.captured.timestamp_ns)));
                     self.blocked = true;
-                    return Progress::Blocked(done + complete + 1);
+                    return Progress::Blocked(done + complete + self.begun.len());
                 }
                 Step::Refused { reason, errno } => {
                     counters.drop(reason);
@@ -226,15 +228,15 @@ impl Outlet {
                     self.blocked = true;
                     return Progress::Blocked(done);
                 }
-                Step::Broken(errno) => self.note_broken(errno, counters),
+                Step::Broken(error) => self.note_broken(error, counters),
             }
         }
         Progress::Done
     }
 
-    fn note_broken(&mut self, errno: Errno, counters: &mut Counters) {
+    fn note_broken(&mut self, error: ChannelError, counters: &mut Counters) {
         // The connection itself is closed by whoever waits on its descriptor.
-        self.broken = Some(errno);
+        self.broken = Some(error);
         self.barred = Some(DropReason::NoPeer);
         self.blocked = false;
         self.abandon_begun(DropReason::NoPeer, counters);

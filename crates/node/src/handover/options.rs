@@ -27,7 +27,7 @@ impl HandoverAddress {
             vnet_hdr_support: false,
             vnet_hdr_length: None,
         })?;
-        Ok(StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None })
+        Ok(StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None, tls_creds: None })
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! - [`peers`]: how an end comes by its peers: it listens, it dials, or it was given one
 //! - [`dial`]: one connection made, and one sought for as long as it takes
-//! - [`listen`]: a socket that peers connect to
+//! - [`listen`]: a socket that peers connect to; [`reception`]: the same with TLS
+//! - [`secure`]: the credentials of an end, renewed under way
 //! - [`reader`]: frames from a peer
 //! - [`writer`]: frames to a peer
 //! - [`error`]: why an end could not be opened
@@ -15,6 +16,8 @@ pub(crate) mod error;
 pub(crate) mod listen;
 pub(crate) mod peers;
 pub(crate) mod reader;
+mod reception;
+mod secure;
 pub(crate) mod writer;
 
 use std::os::fd::AsFd;

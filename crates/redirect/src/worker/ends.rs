@@ -58,6 +58,8 @@ pub(super) struct StreamEnd {
     pub(super) listen_at: Option<u64>,
     /// The last connection brought nonsense, and the present one no frame yet.
     pub(super) doubt: Option<Doubt>,
+    /// What was told lately of handshakes that failed, and when (CLOCK_MONOTONIC, nanoseconds).
+    pub(super) told: Vec<(String, u64)>,
 }
 
 /// What an operator was told of connections that brought nonsense.

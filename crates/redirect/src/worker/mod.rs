@@ -4,13 +4,14 @@
 //! at.
 //!
 //! This file has the loop and the commands; [`ends`] is what the two ends are, [`interfaces`] follows those that are
-//! interfaces, [`streams`] those that are streams, [`frames`] has frames moved and waits, [`report`] counts and tells.
+//! interfaces, [`streams`] those that are streams, [`tls`] tells of their certificates, [`frames`] has frames moved and waits, [`report`] counts and tells.
 
 mod ends;
 mod frames;
 mod interfaces;
 mod report;
 mod streams;
+mod tls;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -92,6 +93,7 @@ pub(crate) struct Worker {
     announced_count: bool,
     warned: Vec<&'static str>,
     framing_errors: u64,
+    tls_failures: u64,
     last_error: Option<String>,
     /// When the wall clock was last set: timestamps before that moment are of another clock.
     stepped_at: u64,
@@ -142,13 +144,15 @@ impl Worker {
             commands: inbox.commands,
             clock,
             observer,
-            pumped: Pumped::Idle,
+            // A peer may have sent frames already, which no descriptor tells of where TLS has read them.
+            pumped: Pumped::More,
             awaits_output: None,
             announced_start: false,
             announced_ready: false,
             announced_count: false,
             warned: Vec::new(),
             framing_errors: 0,
+            tls_failures: 0,
             last_error: None,
             stepped_at: 0,
             overflow_checked: clock::monotonic_ns(),
@@ -211,6 +215,7 @@ impl Worker {
         self.listen_again()?;
         self.believe_peer();
         self.mourn_peers()?;
+        self.tell_of_tls();
         self.warn_of_stall();
         self.adapt_capture()
     }
