@@ -21,6 +21,8 @@ export interface StreamOptions {
   vnetHdrSupport: boolean
   /** Bytes of the virtio-net header, announced or not; absent: an input sees for itself, an output writes what is usual. */
   vnetHdrLength?: number
+  /** The directory of credentials for TLS, in QEMU's layout; absent: no TLS. */
+  tlsCreds?: string
 }
 
 export interface RedirectorOptions {
@@ -78,6 +80,8 @@ export type RedirectorEventType =
   | 'gate_opened'
   | 'gate_closed'
   | 'warning'
+  /** New connections show and see other certificates. */
+  | 'credentials_renewed'
   | 'clock_stepped'
   | 'count_reached'
   | 'failed'
@@ -122,6 +126,8 @@ export interface Statistics {
   lostAtOutput: number
   /** Connections of indev that were closed because their bytes were no records. */
   framingErrors: number
+  /** Connections that TLS refused, here or at the peer, or that broke its rules. */
+  tlsFailures: number
   /** Of a stream: times without a peer. */
   inputOutages: number
   outputOutages: number
@@ -488,6 +494,13 @@ export interface PrivilegeProbe {
   message?: string
 }
 
+export interface CertificateFile {
+  file: string
+  /** When the first of its certificates expires, as RFC 3339 has it. */
+  notAfter: string
+  notAfterMs: number
+}
+
 export interface Binding {
   Redirector: {
     start(options: RedirectorOptions, onEvent: (event: RedirectorEvent) => void): Promise<Redirector>
@@ -515,6 +528,11 @@ export interface Binding {
   probePrivileges(netns?: string): Promise<PrivilegeProbe[]>
   /** Whether the kernel lets us close a gate before a VM: PERMISSION, or SYSTEM where it is too old. Changes nothing. */
   probeGate(): Promise<void>
+  /**
+   * What a server or a client would use for TLS, checked; the first to expire comes first. PERMISSION, or
+   * TLS_CREDENTIALS_MISSING, _INVALID and _EXPIRED.
+   */
+  inspectCredentials(directory: string, server: boolean): Promise<CertificateFile[]>
   /** `txqueuelen` of an interface, in frames. Needs CAP_NET_ADMIN there. */
   setQueueLength(ifindex: number, frames: number, netns?: string): Promise<void>
   version(): string

@@ -84,7 +84,7 @@ export function facts(changes: Partial<Facts> = {}): Facts {
     monitor: undefined,
     input: end('in_netdev', netdev('tapA')),
     output: end('out_netdev', netdev('tapB')),
-    ...{ streams: [], vms: [], ferries: [] },
+    ...{ streams: [], vms: [], ferries: [], now: 0 },
     ...changes,
   }
 }

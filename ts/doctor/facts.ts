@@ -12,7 +12,7 @@
  * Gathering changes nothing, and nothing that fails ends it: a failure is a fact.
  */
 
-import type { ClockFacts, HostInterface, NetworkView, PrivilegeProbe } from '../binding.ts'
+import type { CertificateFile, ClockFacts, HostInterface, NetworkView, PrivilegeProbe } from '../binding.ts'
 import type { TapferryError } from '../errors.ts'
 import type { Netns } from '../host/namespaces.ts'
 import type { ProcessState } from '../host/processes.ts'
@@ -44,6 +44,8 @@ export interface Facts {
   readonly streams: readonly StreamEnd[]
   readonly vms: readonly Vm[]
   readonly ferries: readonly Ferry[]
+  /** Milliseconds since 1970. */
+  readonly now: number
 }
 
 export interface OwnProcess {
@@ -128,6 +130,19 @@ export interface StreamEnd {
   /** The one of all of them that is a tapferry. */
   readonly ferry: number | undefined
   readonly opposite: Opposite
+  /** Undefined without TLS. */
+  readonly credentials: CredentialsFacts | undefined
+}
+
+/** A directory of credentials. */
+export interface CredentialsFacts {
+  readonly directory: string
+  /** Why they are of no use. */
+  readonly problem: TapferryError | undefined
+  /** What is of use, and until when. */
+  readonly files: readonly CertificateFile[]
+  /** The key, where every user may read it. */
+  readonly exposedKey: string | undefined
 }
 
 export interface SocketFile {
@@ -165,6 +180,7 @@ export async function gatherFacts(request: Request): Promise<Facts> {
       streams: await lookAtStreams(request, connection),
       vms: await withFreeMonitors(vms, monitor, [input, output]),
       ferries: await findFerries([input, output].flatMap(end => end?.network ?? [])),
+      now: Date.now(),
     }
   } finally {
     await connection?.close()

@@ -19,6 +19,8 @@ export interface StreamPlan {
   vnetHdrSupport: boolean
   /** Bytes of the virtio-net header, announced or not; undefined: as it comes, or as is usual. */
   vnetHdrLength: number | undefined
+  /** The directory of credentials; undefined: no TLS. */
+  tlsCreds: string | undefined
 }
 
 export type PlannedEnd = NetdevEnd | StreamPlan
@@ -76,6 +78,9 @@ export function writtenHeaderLength(input: PlannedEnd, output: StreamPlan): numb
 export function checkEnds(input: PlannedEnd, output: PlannedEnd, options: JobOptions): void {
   const streams = [input, output].filter(end => end.kind === 'stream')
   if (streams.length === 0) refuseStreamOptions(options)
+  if (options.tlsCreds !== undefined && !streams.some(({ tlsCreds }) => tlsCreds === options.tlsCreds)) {
+    throw usageError('--tls-creds is for tcp, and neither end takes it from there', 'leave it out')
+  }
   if (options.insecure && !streams.some(({ address, server }) => server && address.kind === 'tcp')) {
     throw usageError('--insecure is for a TCP server, and neither end is one', 'leave it out')
   }
@@ -97,14 +102,22 @@ export function checkEnds(input: PlannedEnd, output: PlannedEnd, options: JobOpt
 }
 
 function planStream(
-  { address, server, vnetHdrSupport, vnetHdrLength }: StreamEnd,
+  { address, server, vnetHdrSupport, vnetHdrLength, tlsCreds: own }: StreamEnd,
   flag: string,
   options: JobOptions,
 ): StreamPlan {
-  if (server && address.kind === 'tcp' && !isLoopback(address.host) && !options.insecure) {
+  // What is said of both ends is said of those that can have it.
+  const tlsCreds = own ?? (address.kind === 'tcp' ? options.tlsCreds : undefined)
+  if (
+    server &&
+    address.kind === 'tcp' &&
+    !isLoopback(address.host) &&
+    !options.insecure &&
+    tlsCreds === undefined
+  ) {
     throw usageError(
       `${flag}: ${formatStreamAddress(address)} would let other hosts connect, without encryption or a password`,
-      'listen on tcp:localhost:PORT and let ssh carry it, or allow it: --insecure',
+      'encrypt it with --tls-creds DIR, listen on tcp:localhost:PORT and let ssh carry it, or allow it: --insecure',
     )
   }
   return {
@@ -113,6 +126,7 @@ function planStream(
     server,
     vnetHdrSupport: vnetHdrSupport ?? options.vnetHdrSupport ?? false,
     vnetHdrLength: vnetHdrLength ?? options.vnetHdrLen,
+    tlsCreds,
   }
 }
 
@@ -139,13 +153,14 @@ function refuseOutdevOptions({ offloads }: JobOptions): void {
 
 /** What has no effect between two interfaces. */
 function refuseStreamOptions(options: JobOptions): void {
-  const { vnetHdrSupport, vnetHdrLen, insecure, hold, buffer, bufferFrames, drop } = options
+  const { vnetHdrSupport, vnetHdrLen, insecure, tlsCreds, hold, buffer, bufferFrames, drop } = options
   const given = (candidates: Record<string, unknown>): string | undefined =>
     Object.entries(candidates).find(([, value]) => value !== undefined)?.[0]
   const aboutStreams = given({
     '--vnet-hdr-support': vnetHdrSupport,
     '--vnet-hdr-len': vnetHdrLen,
     '--insecure': insecure,
+    '--tls-creds': tlsCreds,
   })
   if (aboutStreams !== undefined) {
     throw usageError(`${aboutStreams} needs --indev or --outdev: it is about streams`, 'leave it out')

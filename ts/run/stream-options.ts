@@ -1,13 +1,21 @@
 /** The options of `tapferry run` for ends that are streams: QEMU's framing over a socket. */
 
+import { resolve } from 'node:path'
 import { flag, option } from '../options/option.ts'
-import { choice, onOff, type ValueParser } from '../options/values.ts'
+import { choice, onOff, usageError, type ValueParser } from '../options/values.ts'
 import { parseStreamEnd, VNET_HDR_LENGTHS } from '../stream/address.ts'
 
 export const STREAMS = 'Streams'
 
 const vnetHdrLen: ValueParser<number> = (text, flagName) =>
   Number(choice(...VNET_HDR_LENGTHS)(text, flagName))
+
+const directory: ValueParser<string> = (text, flagName) => {
+  if (text === '' || text.includes('\0')) {
+    throw usageError(`${flagName}: '${text}' is no directory`, "give the directory of QEMU's tls-creds-x509")
+  }
+  return resolve(text)
+}
 
 export const streamOptions = {
   indev: option({
@@ -77,13 +85,29 @@ export const streamOptions = {
     ],
     parse: choice('keep', 'complete'),
   }),
+  tlsCreds: option({
+    flags: '--tls-creds',
+    value: 'DIR',
+    group: STREAMS,
+    brief: 'TLS for tcp, with these credentials',
+    help: [
+      'Speak TLS over TCP, with the certificates of this directory, named as those',
+      "of QEMU's tls-creds-x509: ca-cert.pem, and server-cert.pem, server-key.pem",
+      'for a server, client-cert.pem, client-key.pem for a client. Each side looks',
+      "at the other's certificate; a client wants the host that it dials in it.",
+      'Files that are renewed serve the connections that come then.',
+      'For one end alone: ADDR,tls-creds=DIR.',
+    ],
+    parse: directory,
+  }),
   insecure: flag({
     flags: '--insecure',
     group: STREAMS,
     brief: 'let other hosts connect to a tcp server',
     help: [
       'Listen on a TCP address that other hosts can reach. Whoever connects there',
-      'reads or sends frames: there is no encryption and no password.',
+      'reads or sends frames: there is no encryption and no password. With',
+      '--tls-creds it is not needed.',
     ],
   }),
 }

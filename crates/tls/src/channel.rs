@@ -22,11 +22,6 @@ use crate::credentials::{Credentials, Side};
 use crate::failure::{Cause, Failure};
 use crate::session::{FLAGS, Session};
 
-/// How long a server that does not confirm may take to throw us out: some round trips, as the handshake showed them.
-const ROUND_TRIPS: u32 = 4;
-const SHORTEST_DOUBT: Duration = Duration::from_millis(50);
-const LONGEST_DOUBT: Duration = Duration::from_millis(500);
-
 /// A connection to a peer. Dropping it closes it, with a goodbye (close_notify) where there is TLS.
 #[derive(Debug)]
 pub struct Channel(Transport);
@@ -133,45 +128,41 @@ impl Channel {
         matches!(self.0, Transport::Tls(_))
     }
 
-    /// Goes on with the handshake as far as it can now.
+    /// Goes on with the handshake as far as it can now. It is done when the peer has said something more, or has had the time
+    /// to think better of it ([`Channel::doubt_left`]).
     pub fn handshake(&mut self) -> Result<Progress, Failure> {
-        let Transport::Tls(session) = &mut self.0 else { return Ok(Progress::Done) };
-        Ok(match session.shake()? {
-            true => Progress::Done,
-            false if session.wants_to_write() => Progress::WaitsForRoom,
-            false => Progress::WaitsForPeer,
-        })
-    }
-
-    /// Whether frames can be sent and received.
-    pub fn is_established(&self) -> bool {
-        match &self.0 {
-            Transport::Plain(_) => true,
-            Transport::Tls(session) => !session.is_handshaking(),
+        match &mut self.0 {
+            Transport::Plain(_) => Ok(Progress::Done),
+            Transport::Tls(session) => session.shake(),
         }
     }
 
-    /// Finishes the handshake, and waits for it: for a thread that has nothing else to do. A client then waits a little
-    /// for a server that thinks better of it: with TLS 1.3, and with QEMU always, a server looks at our certificate
-    /// only when the handshake is over for us.
+    /// Both have agreed, and it is to be seen whether the peer stays: look again after so long, if it says nothing.
+    pub fn doubt_left(&self) -> Option<Duration> {
+        match &self.0 {
+            Transport::Plain(_) => None,
+            Transport::Tls(session) => session.doubt_left(),
+        }
+    }
+
+    /// Finishes the handshake, and waits for it: for a thread that has nothing else to do.
     pub fn establish(&mut self, within: Duration) -> Result<(), Failure> {
         let begun = Instant::now();
         loop {
             let awaited = match self.handshake()? {
-                Progress::Done => break,
+                Progress::Done => return Ok(()),
                 Progress::WaitsForPeer => PollFlags::IN,
                 Progress::WaitsForRoom => PollFlags::OUT,
             };
-            if !self.wait(awaited, within.saturating_sub(begun.elapsed())) {
+            let left = within.saturating_sub(begun.elapsed());
+            let doubt_left = self.doubt_left();
+            if left.is_zero() {
                 return Err(self.gave_up());
             }
-        }
-        match &mut self.0 {
-            Transport::Tls(session) if session.side() == Side::Client => {
-                let doubt = (begun.elapsed() * ROUND_TRIPS).clamp(SHORTEST_DOUBT, LONGEST_DOUBT);
-                self.wait_for_confirmation(doubt)
-            }
-            _ => Ok(()),
+            let mut descriptors = [PollFd::new(self, awaited)];
+            // A signal is no answer.
+            poll(&mut descriptors, Timespec::try_from(doubt_left.unwrap_or(left).min(left)).ok().as_ref())
+                .ok();
         }
     }
 
@@ -182,26 +173,6 @@ impl Channel {
             Transport::Tls(session) => session.side(),
         };
         Failure { side, cause: Cause::Silent }
-    }
-
-    fn wait_for_confirmation(&mut self, doubt: Duration) -> Result<(), Failure> {
-        let begun = Instant::now();
-        loop {
-            let Transport::Tls(session) = &mut self.0 else { return Ok(()) };
-            session.look()?;
-            if session.is_confirmed() || !self.wait(PollFlags::IN, doubt.saturating_sub(begun.elapsed())) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Waits for the socket. Says whether there was something.
-    fn wait(&self, awaited: PollFlags, time: Duration) -> bool {
-        let mut descriptors = [PollFd::new(self, awaited)];
-        match poll(&mut descriptors, Timespec::try_from(time).ok().as_ref()) {
-            Ok(ready) => ready > 0,
-            Err(errno) => errno == Errno::INTR && !time.is_zero(),
-        }
     }
 
     /// Takes what the peer has sent, into a buffer that is not empty.

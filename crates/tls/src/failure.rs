@@ -106,10 +106,15 @@ impl Failure {
             Cause::Silent | Cause::Left => format!(
                 "does the peer speak TLS? See what it says itself; QEMU needs tls-creds=ID with endpoint={peer}"
             ),
-            Cause::Dismissed => format!(
-                "it may not believe our {}-cert.pem: see what it says itself, and whether its ca-cert.pem is ours",
-                self.side
-            ),
+            Cause::Dismissed => match self.side {
+                Side::Client => "it may not believe our client-cert.pem: see what it says itself, and whether its \
+                                 ca-cert.pem is ours"
+                    .into(),
+                Side::Server => "it may not believe our server-cert.pem, or know us by another name: see what it says \
+                                 itself, its ca-cert.pem, and `openssl x509 -in server-cert.pem -noout -ext \
+                                 subjectAltName`"
+                    .into(),
+            },
             Cause::UnknownCa => {
                 "both sides need the same ca-cert.pem: compare `openssl x509 -in ca-cert.pem -noout -fingerprint`".into()
             }

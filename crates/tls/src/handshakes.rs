@@ -1,7 +1,7 @@
 //! The handshakes of a server: several at once, so that a stranger who says nothing does not keep the real peer out.
 //!
 //! One descriptor stands for all of it ([`AsFd`]): it is readable when there is something to do, by
-//! [`Handshakes::next`]. A listener may be watched with it.
+//! [`Handshakes::advance`]. A listener may be watched with it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -19,21 +19,29 @@ use crate::failure::Failure;
 pub const PLACES: usize = 8;
 /// For a handshake: enough for a host that is busy, at the other end of the world.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// When all places are taken and others wait, for whoever has said nothing yet.
+/// The same when all places are taken: others may wait.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// A place stays empty for so long after a handshake that failed: each costs a signature, and whoever tries again and again
+/// must not have all our time.
+const REST: Duration = Duration::from_millis(200);
+
+/// Whatever wakes it, all are looked at.
+const ANY: epoll::EventData = epoll::EventData::new_u64(0);
 
 /// Peers whose handshake is not over.
 #[derive(Debug)]
 pub struct Handshakes {
-    pending: Vec<Pending>,
+    places: Vec<Place>,
     epoll: OwnedFd,
     /// Rings when the next deadline may be over.
     timer: OwnedFd,
 }
 
+/// A place that is taken.
 #[derive(Debug)]
-struct Pending {
-    channel: Channel,
+struct Place {
+    /// None: its handshake has failed.
+    channel: Option<Channel>,
     since: Instant,
 }
 
@@ -43,13 +51,13 @@ impl Handshakes {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        epoll::add(&epoll, &timer, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
-        Ok(Self { pending: Vec::new(), epoll, timer })
+        epoll::add(&epoll, &timer, ANY, epoll::EventFlags::IN)?;
+        Ok(Self { places: Vec::new(), epoll, timer })
     }
 
     /// Is readable when this descriptor is, too.
     pub fn watch(&self, listener: impl AsFd) -> Result<(), Errno> {
-        epoll::add(&self.epoll, listener, epoll::EventData::new_u64(0), epoll::EventFlags::IN)
+        epoll::add(&self.epoll, listener, ANY, epoll::EventFlags::IN)
     }
 
     /// No more.
@@ -59,39 +67,46 @@ impl Handshakes {
 
     /// Whether there is room for one more.
     pub fn has_room(&self) -> bool {
-        self.pending.len() < PLACES
+        self.places.len() < PLACES
     }
 
     /// Begins one.
     pub fn begin(&mut self, channel: Channel) -> Result<(), Errno> {
-        epoll::add(&self.epoll, &channel, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
-        self.pending.push(Pending { channel, since: Instant::now() });
+        epoll::add(&self.epoll, &channel, ANY, epoll::EventFlags::IN)?;
+        self.places.push(Place { channel: Some(channel), since: Instant::now() });
         self.set_timer();
         Ok(())
     }
 
     /// Goes on with all of them as far as possible, up to the first that is over: with a peer, or without one.
-    pub fn next(&mut self) -> Option<Result<Channel, Failure>> {
+    pub fn advance(&mut self) -> Option<Result<Channel, Failure>> {
+        self.places.retain(|place| place.channel.is_some() || place.since.elapsed() < REST);
         let patience = self.patience();
-        for place in 0..self.pending.len() {
-            let Pending { channel, since } = &mut self.pending[place];
+        for (index, place) in self.places.iter_mut().enumerate() {
+            let Some(channel) = &mut place.channel else { continue };
             let over = match channel.handshake() {
                 Ok(Progress::Done) => Ok(()),
-                Ok(progress) if since.elapsed() < patience => {
+                Ok(progress) if place.since.elapsed() < patience => {
                     let flags = match progress {
                         Progress::WaitsForRoom => epoll::EventFlags::OUT,
-                        _ => epoll::EventFlags::IN,
+                        Progress::WaitsForPeer | Progress::Done => epoll::EventFlags::IN,
                     };
-                    epoll::modify(&self.epoll, &*channel, epoll::EventData::new_u64(0), flags).ok();
+                    epoll::modify(&self.epoll, &*channel, ANY, flags).ok();
                     continue;
                 }
                 Ok(_) => Err(channel.gave_up()),
                 Err(failure) => Err(failure),
             };
-            let Pending { channel, .. } = self.pending.remove(place);
-            epoll::delete(&self.epoll, &channel).ok();
+            epoll::delete(&self.epoll, &*channel).ok();
+            let ended = match over {
+                Ok(()) => self.places.remove(index).channel.map(Ok),
+                Err(failure) => {
+                    *place = Place { channel: None, since: Instant::now() };
+                    Some(Err(failure))
+                }
+            };
             self.set_timer();
-            return Some(over.map(|()| channel));
+            return ended;
         }
         self.set_timer();
         None
@@ -99,8 +114,8 @@ impl Handshakes {
 
     /// Gives those that wait as much time as if they had just come: nobody has looked after them for a while.
     pub fn resume(&mut self) {
-        for pending in &mut self.pending {
-            pending.since = Instant::now();
+        for place in &mut self.places {
+            place.since = Instant::now();
         }
         self.set_timer();
     }
@@ -109,13 +124,16 @@ impl Handshakes {
         if self.has_room() { PATIENCE } else { SHORT_PATIENCE }
     }
 
-    /// Rings when the patience with the oldest is over. Setting it also hushes it.
+    /// Rings when the first of them has had its time. Setting it also hushes it.
     fn set_timer(&self) {
-        let oldest = self.pending.iter().map(|pending| pending.since.elapsed()).max();
-        // Zero would disarm it: that is for when nobody is left.
-        let left = oldest
-            .map_or(Duration::ZERO, |age| self.patience().saturating_sub(age).max(Duration::from_millis(1)));
-        let it_value = Timespec::try_from(left).unwrap_or_default();
+        let left = self.places.iter().map(|place| {
+            let time = if place.channel.is_some() { self.patience() } else { REST };
+            let left = time.saturating_sub(place.since.elapsed());
+            let doubt_left = place.channel.as_ref().and_then(Channel::doubt_left);
+            // Zero would disarm it: that is for when nobody is left.
+            doubt_left.map_or(left, |doubt| doubt.min(left)).max(Duration::from_millis(1))
+        });
+        let it_value = Timespec::try_from(left.min().unwrap_or_default()).unwrap_or_default();
         let once = Itimerspec { it_interval: Timespec::default(), it_value };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once).ok();
     }

@@ -2,21 +2,28 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConnection};
 
-use crate::channel::{Received, Sent};
+use crate::channel::{Progress, Received, Sent};
 use crate::credentials::{Config, Credentials, Side};
 use crate::failure::{Cause, Failure};
 
 /// Bytes asked of the kernel at once: some records of 16 KiB.
 const INCOMING: usize = 128 * 1024;
 /// The first byte of a record (RFC 8446, section 5.1): from change_cipher_spec to application_data.
-const RECORD_TYPES: std::ops::RangeInclusive<u8> = 20..=23;
+const RECORD_TYPES: RangeInclusive<u8> = 20..=23;
+/// A peer looks at our certificate when the handshake is over for us: a server does with TLS 1.3, and QEMU always. How long
+/// to wait for one that goes without a word then, in round trips and at least and at most.
+const ROUND_TRIPS: u32 = 4;
+const SHORTEST_DOUBT: Duration = Duration::from_millis(50);
+const LONGEST_DOUBT: Duration = Duration::from_millis(500);
 /// A peer that is gone must not end the process (SIGPIPE); a passed descriptor is left as it is (O_NONBLOCK).
 pub(crate) const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
@@ -31,9 +38,12 @@ pub(crate) struct Session {
     incoming: Box<[u8]>,
     taken: usize,
     filled: usize,
+    begun: Instant,
+    /// When the handshake was over, for us.
+    agreed: Option<Instant>,
     /// Whether the peer has said anything.
     heard: bool,
-    /// Whether it has said anything since the handshake: a server that does has accepted us.
+    /// Whether it has said anything since the handshake: then it has accepted us.
     confirmed: bool,
     failed: bool,
 }
@@ -67,6 +77,8 @@ impl Session {
             incoming: vec![0; INCOMING].into(),
             taken: 0,
             filled: 0,
+            begun: Instant::now(),
+            agreed: None,
             heard: false,
             confirmed: false,
             failed: false,
@@ -77,36 +89,41 @@ impl Session {
         self.side
     }
 
-    pub(crate) fn is_handshaking(&self) -> bool {
-        self.tls.is_handshaking()
-    }
-
-    /// Whether the peer has shown that it accepts us.
-    pub(crate) fn is_confirmed(&self) -> bool {
-        self.confirmed
-    }
-
     pub(crate) fn wants_to_write(&self) -> bool {
         self.tls.wants_write()
     }
 
-    /// Goes on with the handshake as far as it can now. Says whether it is done.
-    pub(crate) fn shake(&mut self) -> Result<bool, Failure> {
+    /// Goes on with the handshake as far as it can now. When both have agreed there is a while of doubt left.
+    pub(crate) fn shake(&mut self) -> Result<Progress, Failure> {
         loop {
-            let is_out = self.flush().map_err(has_left)?;
+            if !self.flush().map_err(has_left)? {
+                return Ok(Progress::WaitsForRoom);
+            }
             if !self.tls.is_handshaking() {
-                return Ok(is_out);
+                break;
             }
             match self.feed().map_err(has_left)? {
                 Fed::Some => {}
-                Fed::Nothing => return Ok(false),
+                Fed::Nothing => return Ok(Progress::WaitsForPeer),
                 Fed::End => return Err(self.fail(Cause::Left)),
             }
         }
+        self.agreed.get_or_insert_with(Instant::now);
+        self.look()?;
+        let is_believed = self.confirmed || self.doubt_left().is_none();
+        Ok(if is_believed { Progress::Done } else { Progress::WaitsForPeer })
     }
 
-    /// Takes in what the peer has sent since the handshake, without handing it out.
-    pub(crate) fn look(&mut self) -> Result<(), Failure> {
+    /// For how long the peer may still think better of it, if it may: some round trips, as the handshake showed them.
+    pub(crate) fn doubt_left(&self) -> Option<Duration> {
+        let agreed = self.agreed?;
+        let doubt = (agreed.duration_since(self.begun) * ROUND_TRIPS).clamp(SHORTEST_DOUBT, LONGEST_DOUBT);
+        let left = doubt.saturating_sub(agreed.elapsed());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Takes in the first that the peer says after the handshake, if it is there, without handing it out.
+    fn look(&mut self) -> Result<(), Failure> {
         while !self.confirmed {
             match self.feed() {
                 Ok(Fed::Some) => {}
@@ -182,14 +199,20 @@ impl Session {
         let mut rest = &self.incoming[self.taken..self.filled];
         let taken = self.tls.read_tls(&mut rest).map_err(|error| self.broken(&error))?;
         self.taken += taken;
-        if let Err(error) = self.tls.process_new_packets() {
-            let failure = Failure::of(self.side, &error, self.shows);
-            // The peer is told why, if it listens.
-            self.flush().ok();
-            self.failed = true;
-            return Err(failure);
+        match self.tls.process_new_packets() {
+            // A goodbye is no welcome.
+            Ok(state) => {
+                self.confirmed |=
+                    !was_handshaking && (!state.peer_has_closed() || state.plaintext_bytes_to_read() > 0);
+            }
+            Err(error) => {
+                let failure = Failure::of(self.side, &error, self.shows);
+                // The peer is told why, if it listens.
+                self.flush().ok();
+                self.failed = true;
+                return Err(failure);
+            }
         }
-        self.confirmed |= !was_handshaking;
         // An answer to a new key, for one. What the kernel does not take now goes with what is sent next.
         self.flush()?;
         Ok(Fed::Some)

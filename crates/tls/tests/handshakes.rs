@@ -136,6 +136,21 @@ fn a_peer_that_says_nothing_is_given_up_and_one_that_leaves_is_told_so() {
 }
 
 #[test]
+fn a_peer_that_agrees_and_goes_at_once_is_none() {
+    let creds = Directory::new(&Terms::default());
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (mut server, mut client) =
+        (creds.channel(Side::Server, ours.into()), creds.channel(Side::Client, theirs.into()));
+    // As QEMU does that does not like what it sees.
+    std::thread::scope(|scope| {
+        scope.spawn(move || client.establish(Duration::from_secs(5)).map(|()| drop(client)).unwrap());
+        let failure = server.establish(Duration::from_secs(5)).map(|()| ()).unwrap_err();
+        assert_eq!(failure.code(), "TLS_CLOSED");
+        assert!(failure.hint().contains("server-cert.pem"), "{}", failure.hint());
+    });
+}
+
+#[test]
 fn what_the_kernel_does_not_take_is_kept_and_leaves_whole() {
     let creds = Directory::new(&Terms::default());
     let (mut client, mut server) = connected(&creds, &creds, "localhost");
@@ -183,23 +198,22 @@ fn strangers_who_say_nothing_do_not_keep_a_peer_out() {
         handshakes.begin(Channel::server(ours.into(), &server).unwrap()).unwrap();
         strangers.push(theirs);
     }
-    assert!(handshakes.next().is_none(), "nobody is thrown out at once");
+    assert!(handshakes.advance().is_none(), "nobody is thrown out at once");
     assert!(wakes(&handshakes, Duration::from_secs(3)), "but when others wait, soon");
-    assert_eq!(handshakes.next().unwrap().unwrap_err().code(), "TLS_TIMEOUT");
-    while handshakes.next().is_some() {}
+    assert_eq!(handshakes.advance().unwrap().unwrap_err().code(), "TLS_TIMEOUT");
+    while handshakes.advance().is_some() {}
     assert!(wakes(&handshakes, Duration::from_secs(3)), "their places are free a little later");
-    assert!(handshakes.next().is_none() && handshakes.has_room());
+    assert!(handshakes.advance().is_none() && handshakes.has_room());
     let (ours, theirs) = UnixStream::pair().unwrap();
     handshakes.begin(Channel::server(ours.into(), &server).unwrap()).unwrap();
     let mut client = creds.channel(Side::Client, theirs.into());
     let client = std::thread::spawn(move || client.establish(Duration::from_secs(5)).map(|()| client));
-    let peer = loop {
+    let _peer = loop {
         assert!(wakes(&handshakes, Duration::from_secs(5)));
-        if let Some(peer) = handshakes.next() {
+        if let Some(peer) = handshakes.advance() {
             break peer.unwrap();
         }
     };
-    assert!(peer.is_established());
     client.join().unwrap().unwrap();
 }
 

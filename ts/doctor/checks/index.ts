@@ -3,6 +3,7 @@
 import type { Facts } from '../facts.ts'
 import type { Finding } from '../finding.ts'
 import { checkCapture } from './capture.ts'
+import { checkCredentials } from './credentials.ts'
 import { checkHost } from './host.ts'
 import { checkInterfaces } from './interfaces.ts'
 import { checkLoops } from './loops.ts'
@@ -16,6 +17,7 @@ const CHECKS: readonly ((facts: Facts) => Finding[])[] = [
   checkMonitor,
   checkInterfaces,
   checkStreams,
+  checkCredentials,
   checkOffloads,
   checkLoops,
   checkCapture,

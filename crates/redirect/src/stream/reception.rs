@@ -29,7 +29,7 @@ impl Reception {
     pub(super) fn take(&mut self, mut note: impl FnMut(Failure)) -> Result<Option<Channel>, Errno> {
         self.let_in(&mut note)?;
         let peer = loop {
-            match self.handshakes.next() {
+            match self.handshakes.advance() {
                 Some(Ok(peer)) => break Some(peer),
                 Some(Err(failure)) => note(failure),
                 None => break None,
