@@ -183,7 +183,7 @@ fn certificates_are_renewed_without_losing_a_frame() {
     }
     send(sent..sent + 10);
     second.wait_captured(sent + 10);
-    assert_eq!(b.wait_for(usize::try_from(sent + 10).unwrap(), PATIENCE).ranges(0), [(0, sent + 9)]);
+    assert_eq!(b.wait_for(sent + 10, PATIENCE).ranges(0), [(0, sent + 9)]);
     assert_eq!(first.stop().counters.dropped.total() + second.stop().counters.dropped.total(), 0);
 }
 

@@ -126,7 +126,8 @@ impl Loaded {
         let stamps = layout.stamps();
         let Files { authorities, revoked, identity } = layout.read(side)?;
         let provider = Arc::new(ring::default_provider());
-        let mut expiries = vec![check_authorities(&layout.ca, &authorities)?];
+        // The library does not look at when a CA's own certificate ends; QEMU does.
+        let mut expiries = vec![first_expiry(&layout.ca, &authorities)?];
         let roots = Arc::new(roots(&layout.ca, authorities)?);
         let key = match identity {
             None => None,
@@ -189,11 +190,6 @@ impl Loaded {
 
 fn unusable(layout: &Layout, error: &rustls::Error) -> CredentialsError {
     CredentialsError::new(&layout.directory, Fault::Malformed(error.to_string()))
-}
-
-/// The CA's certificates must be valid today, although no TLS library looks at that: QEMU does.
-fn check_authorities(file: &Path, authorities: &[CertificateDer<'_>]) -> Result<Expiry, CredentialsError> {
-    first_expiry(file, authorities)
 }
 
 /// The certificate that ends first, if all are valid now.
