@@ -61,7 +61,12 @@ for (const qemu of ROLES) {
     await ferry.ready()
     if (qemu === 'client') await plug()
     await connected(vm, `c-${port}`)
-    await plugFilter(t, vm, 'f0', { type: 'filter-redirector', netdev: 'hnA', queue: 'tx', indev: `c-${port}` })
+    await plugFilter(t, vm, 'f0', {
+      type: 'filter-redirector',
+      netdev: 'hnA',
+      queue: 'tx',
+      indev: `c-${port}`,
+    })
     await site.send('tapI', { count: 1000, rate: 5000, size: 1514 })
     exactly(t, await received(site, 'tapB', 1000), [[0, 999]])
     t.like(summaryOf(t, await ferry.stop()), { captured: 1000, forwarded: 1000, tls_failures: 0 })
@@ -70,10 +75,25 @@ for (const qemu of ROLES) {
 
 /** What is wrong with QEMU's credentials, and what we say of it as its client. */
 const refusals: readonly (readonly [what: string, terms: Terms, code: string, message: RegExp])[] = [
-  ['another CA', {}, 'TLS_UNKNOWN_CA', /the server's certificate is signed by a CA that is not in ca-cert\.pem/],
+  [
+    'another CA',
+    {},
+    'TLS_UNKNOWN_CA',
+    /the server's certificate is signed by a CA that is not in ca-cert\.pem/,
+  ],
   ['an expired certificate', { until: -60 }, 'TLS_EXPIRED', /the server's certificate has expired \(20/],
-  ['one of tomorrow', { from: 86_400 }, 'TLS_NOT_YET_VALID', /the server's certificate is not valid yet \(20/],
-  ['another name', { names: ['there.example'] }, 'TLS_WRONG_NAME', /is not for 'localhost', but for there\.example/],
+  [
+    'one of tomorrow',
+    { from: 86_400 },
+    'TLS_NOT_YET_VALID',
+    /the server's certificate is not valid yet \(20/,
+  ],
+  [
+    'another name',
+    { names: ['there.example'] },
+    'TLS_WRONG_NAME',
+    /is not for 'localhost', but for there\.example/,
+  ],
 ]
 
 for (const [what, terms, code, message] of refusals) {
@@ -90,29 +110,34 @@ for (const [what, terms, code, message] of refusals) {
   })
 }
 
-tlsTest('a QEMU that is a client of another CA is told of once, and the next one is let in', async (t, shared) => {
-  const { site, vm, creds } = shared
-  const port = freePort()
-  const end = `--outdev=tcp:localhost:${port},server,tls-creds=${creds}`
-  const ferry = site.ferry(t, '--in-netdev=tapI', end, '--json')
-  await ferry.ready()
-  const theirs = await makeCredentials(site.socket(`creds-${port}`))
-  const { unplug } = await plugSecure(t, vm, 'client', port, theirs)
-  const warned = () => eventsOf(ferry, 'warning').filter(({ code }) => String(code).startsWith('TLS_'))
-  await ferry.until(() => warned().length > 0, 'it is told of')
-  await unplug()
-  await plugSecure(t, vm, 'client', port, creds)
-  await ferry.until(() => eventsOf(ferry, 'output_back').length === 1, 'the right one is let in')
-  t.is(warned().length, 1)
-  await ferry.stop()
-})
+tlsTest(
+  'a QEMU that is a client of another CA is told of once, and the next one is let in',
+  async (t, shared) => {
+    const { site, vm, creds } = shared
+    const port = freePort()
+    const end = `--outdev=tcp:localhost:${port},server,tls-creds=${creds}`
+    const ferry = site.ferry(t, '--in-netdev=tapI', end, '--json')
+    await ferry.ready()
+    const theirs = await makeCredentials(site.socket(`creds-${port}`))
+    const { unplug } = await plugSecure(t, vm, 'client', port, theirs)
+    const warned = () => eventsOf(ferry, 'warning').filter(({ code }) => String(code).startsWith('TLS_'))
+    await ferry.until(() => warned().length > 0, 'it is told of')
+    await unplug()
+    await plugSecure(t, vm, 'client', port, creds)
+    await ferry.until(() => eventsOf(ferry, 'output_back').length === 1, 'the right one is let in')
+    t.is(warned().length, 1)
+    await ferry.stop()
+  },
+)
 
 tlsTest('a QEMU without TLS is named, on either side', async (t, { site, vm, creds }) => {
   const port = freePort()
   await plugChardev(t, vm, `c-${port}`, { port, server: true })
   await plugFilter(t, vm, 'f0', { type: 'filter-mirror', netdev: 'hnA', queue: 'tx', outdev: `c-${port}` })
   const sending = site.send('tapA', { count: 3000, rate: 1000 })
-  const client = await site.ferry(t, `--indev=tcp:localhost:${port},tls-creds=${creds}`, '--out-netdev=tapO').end()
+  const client = await site
+    .ferry(t, `--indev=tcp:localhost:${port},tls-creds=${creds}`, '--out-netdev=tapO')
+    .end()
   t.is(client.status, 1)
   t.regex(client.stderr, /the peer speaks no TLS/)
   await sending
@@ -134,7 +159,8 @@ tlsTest('a QEMU with TLS is named where we have none', async (t, { site, vm, cre
   const server = site.ferry(t, `--indev=tcp:localhost:${port},server`, '--out-netdev=tapO', '--json')
   await server.ready()
   await plugSecure(t, vm, 'client', port, creds)
-  const told = () => eventsOf(server, 'input_missing').some(({ message }) => /speaks TLS/.test(String(message)))
+  const told = () =>
+    eventsOf(server, 'input_missing').some(({ message }) => /speaks TLS/.test(String(message)))
   await server.until(told, 'a peer with TLS is told of')
   await server.stop()
 })
@@ -147,4 +173,3 @@ async function plugSecure(t: ExecutionContext, vm: Vm, side: Side, port: number,
   const place = { port, server: side === 'server', tlsCreds, ...reconnect }
   return plugChardev(t, vm, `c-${port}`, place)
 }
-
