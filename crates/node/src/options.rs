@@ -184,9 +184,9 @@ fn end(
         (None, Some(stream)) => Ok(End::Stream(StreamPlan {
             vnet_hdr: stream.vnet_hdr_support,
             vnet_hdr_len: stream.vnet_hdr_length.map(size).transpose()?,
+            tls_creds: stream.tls_creds.as_deref().map(PathBuf::from),
             address: address(stream)?,
             namespace: None,
-            tls_creds: stream.tls_creds.map(PathBuf::from),
         })),
         _ => Err(invalid(&format!("{which} must be given, and one of them"), &"give one of them")),
     }

@@ -26,6 +26,7 @@ impl HandoverAddress {
             server,
             vnet_hdr_support: false,
             vnet_hdr_length: None,
+            tls_creds: None,
         })?;
         Ok(StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None, tls_creds: None })
     }
