@@ -21,6 +21,8 @@ export interface StreamOptions {
   vnetHdrSupport: boolean
   /** Bytes of the virtio-net header, announced or not; absent: an input sees for itself, an output writes what is usual. */
   vnetHdrLength?: number
+  /** The directory of credentials for TLS, in QEMU's layout; absent: no TLS. */
+  tlsCreds?: string
 }
 
 /** Frames in datagrams, one in each: `unix` or `udp`, one of them, is where they go. */
@@ -90,6 +92,8 @@ export type RedirectorEventType =
   | 'gate_opened'
   | 'gate_closed'
   | 'warning'
+  /** New connections show and see other certificates. */
+  | 'credentials_renewed'
   | 'clock_stepped'
   | 'count_reached'
   | 'failed'
@@ -134,6 +138,8 @@ export interface Statistics {
   lostAtOutput: number
   /** Connections of indev that were closed because their bytes were no records. */
   framingErrors: number
+  /** Connections that TLS refused, here or at the peer, or that broke its rules. */
+  tlsFailures: number
   /** Of a stream: times without a peer. */
   inputOutages: number
   outputOutages: number
@@ -567,6 +573,13 @@ export interface PrivilegeProbe {
   message?: string
 }
 
+export interface CertificateFile {
+  file: string
+  /** When the first of its certificates expires, as RFC 3339 has it. */
+  notAfter: string
+  notAfterMs: number
+}
+
 export interface Binding {
   Redirector: {
     start(options: RedirectorOptions, onEvent: (event: RedirectorEvent) => void): Promise<Redirector>
@@ -602,6 +615,11 @@ export interface Binding {
   probePrivileges(netns?: string): Promise<PrivilegeProbe[]>
   /** By what the kernel lets us close a gate before a VM, if it does: PERMISSION, or SYSTEM. Changes nothing. */
   probeGate(): Promise<GateKind>
+  /**
+   * What a server or a client would use for TLS, checked; the first to expire comes first. PERMISSION, or
+   * TLS_CREDENTIALS_MISSING, _INVALID and _EXPIRED.
+   */
+  inspectCredentials(directory: string, server: boolean): Promise<CertificateFile[]>
   /** `txqueuelen` of an interface, in frames. Needs CAP_NET_ADMIN there. */
   setQueueLength(ifindex: number, frames: number, netns?: string): Promise<void>
   /** Takes away the gate that a killed process has left, and says whether there was one. Then it needs CAP_NET_ADMIN. */

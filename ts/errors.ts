@@ -38,6 +38,7 @@ const STATUS_BY_PREFIX: readonly (readonly [prefix: string, status: ExitStatus])
   ['STREAM_ADDRESS_INVALID', ExitStatus.Usage],
   ['QEMU_OPTION_', ExitStatus.Usage],
   ['REPORT_', ExitStatus.Usage],
+  ['TLS_CREDENTIALS_', ExitStatus.Usage],
   ['PERMISSION', ExitStatus.Permission],
   ['MONITOR_PERMISSION', ExitStatus.Permission],
   ['MONITOR_', ExitStatus.Monitor],

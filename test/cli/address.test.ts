@@ -31,6 +31,9 @@ const understood: readonly (readonly [text: string, end: Partial<StreamEnd>])[] 
   ['tcp:[::1]:65535', { address: tcp('::1', 65_535) }],
   ['tcp:[fe80::1%eth0]:4000,server', { address: tcp('fe80::1%eth0', 4000), server: true }],
   ['tcp::4000,server', { address: tcp('', 4000), server: true }],
+  ['tcp:h:1,tls-creds=/etc/tls,server', { server: true, tlsCreds: '/etc/tls' }],
+  ['tcp:h:1,tls-creds=certs/a,,b', { tlsCreds: `${process.cwd()}/certs/a,b` }],
+  ['fd:3,tls-creds=/etc/tls', { tlsCreds: '/etc/tls' }],
   ['fd:3', { address: { kind: 'fd', fd: 3 }, server: false }],
   ['fd:12,vnet-hdr-support=on', { address: { kind: 'fd', fd: 12 }, vnetHdrSupport: true }],
 ]
@@ -57,7 +60,7 @@ const refused: readonly (readonly [text: string, why: RegExp, hint: RegExp])[] =
   [
     'unix:/run/a,b',
     /has no option 'b'$/,
-    /options are server, vnet-hdr-support, vnet-hdr-len; a comma of the path is written twice/,
+    /options are server, vnet-hdr-support, vnet-hdr-len, tls-creds; a comma of the path is written twice/,
   ],
   ['unix:/run/a,', /has no option ''$/, /options are/],
   ['unix:/run/a,sever', /has no option 'sever'$/, /did you mean server\?/],
@@ -66,6 +69,9 @@ const refused: readonly (readonly [text: string, why: RegExp, hint: RegExp])[] =
   ['tcp:h:1,reconnect=1', /has the option 'reconnect'$/, /leave it out/],
   ['unix:/run/a,server=yes', /says server=yes$/, /server=on or server=off/],
   ['unix:/run/a,server,server=on', /says server twice$/, /once/],
+  ['unix:/run/a,tls-creds=/etc/tls', /wants TLS on a unix socket$/, /as QEMU does/],
+  ['tcp:h:1,tls-creds', /says tls-creds without a directory$/, /tls-creds=DIR/],
+  ['tcp:h:1,tls-creds=', /says tls-creds without a directory$/, /tls-creds=DIR/],
   ['tcp:4000', /is no tcp:HOST:PORT$/, /tcp:localhost:4000/],
   ['tcp:::1:4000', /is no tcp:HOST:PORT$/, /tcp:\[::1\]:4000/],
   ['tcp:[]:4000', /is no tcp:HOST:PORT$/, /write/],

@@ -124,6 +124,18 @@ const streams: readonly (readonly [args: string[], fields: Record<string, unknow
   [['--indev=tcp:127.8.9.10:4000,server', OUT], { indev: 'tcp:127.8.9.10:4000' }],
   [['--indev=tcp:[::1]:4000,server=on', OUT], { indev: 'tcp:[::1]:4000' }],
   [['--indev=tcp:localhost:4000,server', OUT], { indev_server: true }],
+  [
+    ['--indev=tcp::4000,server', OUT, '--tls-creds=/etc/tls'],
+    { indev_server: true, indev_tls_creds: '/etc/tls' },
+  ],
+  [
+    ['--indev=tcp:h:4000', '--outdev=unix:/run/a.sock', '--tls-creds=/etc/tls'],
+    { indev_tls_creds: '/etc/tls', outdev_tls_creds: undefined },
+  ],
+  [
+    ['--indev=tcp:h:4000,tls-creds=/own', '--outdev=tcp:h:4001', '--tls-creds=/etc/tls'],
+    { indev_tls_creds: '/own', outdev_tls_creds: '/etc/tls' },
+  ],
   [['--indev=tcp::4000,server', OUT, '--insecure'], { indev: 'tcp::4000', indev_server: true }],
 ]
 

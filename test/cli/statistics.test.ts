@@ -33,6 +33,7 @@ const quiet: Statistics = {
   dropped: { gate_closed: 0, output_full: 0, some_new_reason: 0 },
   lostAtOutput: 0,
   framingErrors: 0,
+  tlsFailures: 0,
   inputOutages: 0,
   outputOutages: 0,
   inputOutageMs: 0,

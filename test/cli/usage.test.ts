@@ -128,6 +128,11 @@ const wrongStreams: readonly Wrong[] = [
   [['run', INDEV, OUTDEV, '--netns=vm1'], /^--netns is for interfaces/, /ip netns exec/],
   [['run', IN, OUTDEV, '--out-netns=vm1'], /^--out-netns is for --out-netdev/],
   [['run', ...ENDS, '--vnet-hdr-support'], /^--vnet-hdr-support needs a stream as --indev or --outdev/],
+  [['run', ...ENDS, '--tls-creds=/etc/tls'], /^--tls-creds needs a stream as --indev or --outdev/],
+  [
+    ['run', INDEV, OUTDEV, '--tls-creds=/etc/tls'],
+    /^--tls-creds is for tcp, and neither end takes it from there$/,
+  ],
   [['run', ...ENDS, '--insecure'], /^--insecure needs --indev or --outdev/],
   [
     ['run', INDEV, OUTDEV, '--insecure'],

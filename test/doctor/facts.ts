@@ -85,7 +85,7 @@ export function facts(changes: Partial<Facts> = {}): Facts {
     monitor: undefined,
     input: end('in_netdev', netdev('tapA')),
     output: end('out_netdev', netdev('tapB')),
-    ...{ streams: [], datagrams: [], vms: [], ferries: [] },
+    ...{ streams: [], datagrams: [], vms: [], ferries: [], now: 0 },
     ...changes,
   }
 }

@@ -206,6 +206,7 @@ test('a filter that is deaf is good to know: a run makes it anew', t => {
         ...{ role: 'outdev', plan: { ...plan, vnetHdrSupport: false }, server: undefined, clients: [] },
         file: { kind: 'socket', writable: true, directory: 'writable', closedDirectories: [] },
         ...{ listening: true, ferry: undefined, opposite: { deaf: ['r0'], mismatches: [] } },
+        credentials: undefined,
       },
     ],
   })

@@ -142,17 +142,35 @@ export function plugChardev(
   t: ExecutionContext,
   vm: Vm,
   id: string,
-  place: Place & { readonly server?: boolean; readonly reconnect?: number },
+  place: Place & {
+    readonly server?: boolean
+    readonly reconnect?: number
+    /** The id of its credentials. */
+    readonly tlsCreds?: string
+  },
 ): Promise<Plugged> {
-  const { server = false, reconnect } = place
+  const { server = false, reconnect, tlsCreds } = place
   const addr =
     'path' in place
       ? { type: 'unix', data: { path: place.path } }
-      : { type: 'inet', data: { host: '127.0.0.1', port: String(place.port) } }
+      : { type: 'inet', data: { host: 'localhost', port: String(place.port), ipv4: true } }
   const again = reconnect === undefined ? {} : { reconnect }
-  const data = { addr, server, ...(server ? { wait: false } : again) }
+  const secure = tlsCreds === undefined ? {} : { 'tls-creds': tlsCreds }
+  const data = { addr, server, ...secure, ...(server ? { wait: false } : again) }
   const added = { id, backend: { type: 'socket', data } }
   return plug(t, vm, ['chardev-add', added], ['chardev-remove', { id }])
+}
+
+/** Plugs credentials in, good or not: QEMU is told not to look at them itself. */
+export function plugCredentials(
+  t: ExecutionContext,
+  vm: Vm,
+  id: string,
+  endpoint: 'server' | 'client',
+  dir: string,
+): Promise<Plugged> {
+  const added = { 'qom-type': 'tls-creds-x509', id, endpoint, dir, 'sanity-check': false }
+  return plug(t, vm, ['object-add', added], ['object-del', { id }])
 }
 
 export interface Filter {

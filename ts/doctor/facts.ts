@@ -12,7 +12,7 @@
  * Gathering changes nothing, and nothing that fails ends it: a failure is a fact.
  */
 
-import type { ClockFacts, HostInterface, NetworkView, PrivilegeProbe } from '../binding.ts'
+import type { CertificateFile, ClockFacts, HostInterface, NetworkView, PrivilegeProbe } from '../binding.ts'
 import type { TapferryError } from '../errors.ts'
 import type { Netns } from '../host/namespaces.ts'
 import type { ProcessState } from '../host/processes.ts'
@@ -46,6 +46,8 @@ export interface Facts {
   readonly datagrams: readonly DatagramEnd[]
   readonly vms: readonly Vm[]
   readonly ferries: readonly Ferry[]
+  /** Milliseconds since 1970. */
+  readonly now: number
 }
 
 export interface OwnProcess {
@@ -130,6 +132,19 @@ export interface StreamEnd {
   /** The one of all of them that is a tapferry. */
   readonly ferry: number | undefined
   readonly opposite: Opposite
+  /** Undefined without TLS. */
+  readonly credentials: CredentialsFacts | undefined
+}
+
+/** A directory of credentials. */
+export interface CredentialsFacts {
+  readonly directory: string
+  /** Why they are of no use. */
+  readonly problem: TapferryError | undefined
+  /** What is of use, and until when. */
+  readonly files: readonly CertificateFile[]
+  /** The key, where every user may read it. */
+  readonly exposedKey: string | undefined
 }
 
 /** An end of datagrams. */
@@ -178,6 +193,7 @@ export async function gatherFacts(request: Request): Promise<Facts> {
       datagrams: await lookAtDatagrams(request),
       vms: await withFreeMonitors(vms, monitor, [input, output]),
       ferries: await findFerries([input, output].flatMap(end => end?.network ?? [])),
+      now: Date.now(),
     }
   } finally {
     await connection?.close()

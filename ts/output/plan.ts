@@ -52,7 +52,8 @@ function endRows(side: 'in' | 'out', end: PlannedEnd): Row[] {
   const role = end.address.kind === 'fd' ? 'a socket that is open already' : end.server ? 'server' : 'client'
   const support = end.vnetHdrSupport ? ', vnet_hdr_support=on' : ''
   const length = end.vnetHdrLength === undefined ? '' : `, headers of ${end.vnetHdrLength} bytes`
-  return [[`${side}dev`, `${formatStreamAddress(end.address)} (${role}${support}${length})`]]
+  const tls = end.tlsCreds === undefined ? '' : `, TLS with ${end.tlsCreds}`
+  return [[`${side}dev`, `${formatStreamAddress(end.address)} (${role}${support}${length}${tls})`]]
 }
 
 function datagramsInWords(side: 'in' | 'out', { from }: DatagramPlan): string {
@@ -129,5 +130,6 @@ function endFields(side: 'in' | 'out', end: PlannedEnd): RecordFields {
     [`${side}dev_server`]: end.server,
     [`${side}dev_vnet_hdr_support`]: end.vnetHdrSupport,
     [`${side}dev_vnet_hdr_len`]: end.vnetHdrLength,
+    [`${side}dev_tls_creds`]: end.tlsCreds,
   }
 }

@@ -59,6 +59,7 @@ export function statisticsLine(statistics: Statistics): string {
     `dropped ${formatCount(droppedFrames(statistics))}${reasons.length > 0 ? ` (${reasons.join(', ')})` : ''}`,
     ...(statistics.held > 0 ? [`held ${formatCount(statistics.held)}`] : []),
     ...(statistics.framingErrors > 0 ? [`framing errors ${formatCount(statistics.framingErrors)}`] : []),
+    ...(statistics.tlsFailures > 0 ? [`TLS failures ${formatCount(statistics.tlsFailures)}`] : []),
     // Only an interface counts what it loses.
     ...(statistics.outNetdev === undefined ? [] : [`lost at output ${formatCount(statistics.lostAtOutput)}`]),
     `gate ${statistics.gate}`,
@@ -70,7 +71,7 @@ type Row = readonly [name: string, frames: string, rest: string]
 
 /** The table behind SIGUSR1 and the summary, a line each; what is zero and says nothing is left out. */
 export function statisticsTable(statistics: Statistics, colors: ChalkInstance): string[] {
-  const { held, forwardedLate, lostAtOutput, framingErrors } = statistics
+  const { held, forwardedLate, lostAtOutput, framingErrors, tlsFailures } = statistics
   const dropped = droppedFrames(statistics)
   const rows: Row[] = [
     ['captured', formatCount(statistics.captured), formatBytes(statistics.capturedBytes)],
@@ -87,6 +88,7 @@ export function statisticsTable(statistics: Statistics, colors: ChalkInstance): 
       'framing errors',
       `connections of ${statistics.indev} that were closed for them`,
     ),
+    ...optionalRow(tlsFailures, 'TLS failures', 'connections that came to nothing, or ended so'),
     ...outageRow('input outages', statistics.inputOutages, statistics.inputOutageMs, {
       netdev: statistics.inNetdev,
       stream: statistics.indev,
@@ -140,7 +142,7 @@ export function nothingForwarded(statistics: Statistics, plan: RunPlan): string 
   const reasons = dropReasons(statistics).map(([reason, frames]) => `${reason} ${formatCount(frames)}`)
   if (reasons.length > 0) return `nothing was forwarded: dropped ${reasons.join(', ')}`
   if (!plan.status) return 'nothing was forwarded: with status=off nothing is captured'
-  const { inNetdev, indev, gate, framingErrors } = statistics
+  const { inNetdev, indev, gate, framingErrors, tlsFailures } = statistics
   if (statistics.held > 0) {
     const why = gate === 'closed' ? 'the gate stayed closed' : 'and not released'
     return `nothing was forwarded: ${formatFrames(statistics.held)} held, ${why}`
@@ -148,6 +150,9 @@ export function nothingForwarded(statistics: Statistics, plan: RunPlan): string 
   if (framingErrors > 0) {
     const count = formatCount(framingErrors)
     return `nothing was forwarded: connections of ${indev} were closed: framing errors ${count}`
+  }
+  if (tlsFailures > 0) {
+    return `nothing was forwarded: TLS failures ${formatCount(tlsFailures)}: see the warnings above`
   }
   const input = inNetdev ?? indev
   if (gate === 'closed') return `nothing was forwarded: the gate is closed, and nothing came in on ${input}`
@@ -189,6 +194,7 @@ export function statisticsRecord(statistics: Statistics): RecordFields {
     ...Object.fromEntries(byReason),
     lost_at_output: statistics.lostAtOutput,
     framing_errors: statistics.framingErrors,
+    tls_failures: statistics.tlsFailures,
     input_outages: statistics.inputOutages,
     input_outage_ms: statistics.inputOutageMs,
     output_outages: statistics.outputOutages,

@@ -20,6 +20,8 @@ export interface StreamPlan {
   vnetHdrSupport: boolean
   /** Bytes of the virtio-net header, announced or not; undefined: as it comes, or as is usual. */
   vnetHdrLength: number | undefined
+  /** The directory of credentials; undefined: no TLS. */
+  tlsCreds: string | undefined
 }
 
 /** Frames in datagrams, one in each. */
@@ -87,8 +89,11 @@ export function formatPeer(end: StreamPlan | DatagramPlan): string {
 export function checkEnds(input: PlannedEnd, output: PlannedEnd, options: JobOptions): void {
   const peers = [input, output].filter(end => end.kind !== 'netdev')
   const streams = peers.filter(end => end.kind === 'stream')
-  if (streams.length === 0) refuseHeaderOptions(options)
+  if (streams.length === 0) refuseStreamOptions(options)
   if (peers.length === 0) refusePeerOptions(options)
+  if (options.tlsCreds !== undefined && !streams.some(({ tlsCreds }) => tlsCreds === options.tlsCreds)) {
+    throw usageError('--tls-creds is for tcp, and neither end takes it from there', 'leave it out')
+  }
   const isOpen =
     streams.some(({ address, server }) => server && address.kind === 'tcp') ||
     (input.kind === 'datagram' && input.to.kind === 'udp')
@@ -135,14 +140,22 @@ function planDatagrams({ to, from }: DatagramAddress, flag: string, { insecure }
 }
 
 function planStream(
-  { address, server, vnetHdrSupport, vnetHdrLength }: StreamEnd,
+  { address, server, vnetHdrSupport, vnetHdrLength, tlsCreds: own }: StreamEnd,
   flag: string,
   options: JobOptions,
 ): StreamPlan {
-  if (server && address.kind === 'tcp' && !isLoopback(address.host) && !options.insecure) {
+  // What is said of both ends is said of those that can have it.
+  const tlsCreds = own ?? (address.kind === 'tcp' ? options.tlsCreds : undefined)
+  if (
+    server &&
+    address.kind === 'tcp' &&
+    !isLoopback(address.host) &&
+    !options.insecure &&
+    tlsCreds === undefined
+  ) {
     throw usageError(
       `${flag}: ${formatStreamAddress(address)} would let other hosts connect, without encryption or a password`,
-      'listen on tcp:localhost:PORT and let ssh carry it, or allow it: --insecure',
+      'encrypt it with --tls-creds DIR, listen on tcp:localhost:PORT and let ssh carry it, or allow it: --insecure',
     )
   }
   return {
@@ -151,6 +164,7 @@ function planStream(
     server,
     vnetHdrSupport: vnetHdrSupport ?? options.vnetHdrSupport ?? false,
     vnetHdrLength: vnetHdrLength ?? options.vnetHdrLen,
+    tlsCreds,
   }
 }
 
@@ -175,9 +189,13 @@ function refuseOutdevOptions({ offloads }: JobOptions): void {
   )
 }
 
-/** What has no effect without a stream: a datagram has no header beside its frame. */
-function refuseHeaderOptions({ vnetHdrSupport, vnetHdrLen }: JobOptions): void {
-  const about = firstGiven({ '--vnet-hdr-support': vnetHdrSupport, '--vnet-hdr-len': vnetHdrLen })
+/** What has no effect without a stream: a datagram has neither a header beside its frame nor TLS. */
+function refuseStreamOptions({ vnetHdrSupport, vnetHdrLen, tlsCreds }: JobOptions): void {
+  const about = firstGiven({
+    '--vnet-hdr-support': vnetHdrSupport,
+    '--vnet-hdr-len': vnetHdrLen,
+    '--tls-creds': tlsCreds,
+  })
   if (about === undefined) return
   throw usageError(`${about} needs a stream as --indev or --outdev, and neither end is one`, 'leave it out')
 }

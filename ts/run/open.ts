@@ -101,8 +101,14 @@ async function openOutput({ output, wait }: RunPlan, around: Surroundings): Prom
   return { options: { outNetdev: netdev.interface, ...netns }, name: netdevName(output.name, netdev) }
 }
 
-function streamOptions({ address, server, vnetHdrSupport, vnetHdrLength }: StreamPlan): StreamOptions {
-  const common = { server, vnetHdrSupport, ...(vnetHdrLength === undefined ? {} : { vnetHdrLength }) }
+function streamOptions({ address, server, vnetHdrSupport, ...rest }: StreamPlan): StreamOptions {
+  const { vnetHdrLength, tlsCreds } = rest
+  const common = {
+    server,
+    vnetHdrSupport,
+    ...(vnetHdrLength === undefined ? {} : { vnetHdrLength }),
+    ...(tlsCreds === undefined ? {} : { tlsCreds }),
+  }
   switch (address.kind) {
     case 'unix':
       return { unix: address.path, ...common }

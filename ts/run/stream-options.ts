@@ -1,7 +1,8 @@
 /** The options of `tapferry run` for ends that are streams: QEMU's framing over a socket. */
 
+import { resolve } from 'node:path'
 import { flag, option } from '../options/option.ts'
-import { choice, onOff, type ValueParser } from '../options/values.ts'
+import { choice, onOff, usageError, type ValueParser } from '../options/values.ts'
 import { parseStreamEnd, type StreamEnd, VNET_HDR_LENGTHS } from '../stream/address.ts'
 import { DATAGRAMS, type DatagramAddress, parseDatagramAddress } from '../stream/datagrams.ts'
 
@@ -13,6 +14,13 @@ const vnetHdrLen: ValueParser<number> = (text, flagName) =>
 /** What an end is read as: a connection, or datagrams. */
 const end: ValueParser<StreamEnd | DatagramAddress> = (text, flagName) =>
   text.startsWith(DATAGRAMS) ? parseDatagramAddress(text, flagName) : parseStreamEnd(text, flagName)
+
+const directory: ValueParser<string> = (text, flagName) => {
+  if (text === '' || text.includes('\0')) {
+    throw usageError(`${flagName}: '${text}' is no directory`, "give the directory of QEMU's tls-creds-x509")
+  }
+  return resolve(text)
+}
 
 export const streamOptions = {
   indev: option({
@@ -86,13 +94,30 @@ export const streamOptions = {
     ],
     parse: choice('keep', 'complete'),
   }),
+  tlsCreds: option({
+    flags: '--tls-creds',
+    value: 'DIR',
+    group: STREAMS,
+    brief: 'TLS for tcp, with these credentials',
+    help: [
+      'Speak TLS over TCP, with the certificates in this directory, named as',
+      "those of QEMU's tls-creds-x509: ca-cert.pem, and for a server",
+      'server-cert.pem and server-key.pem, for a client client-cert.pem and',
+      "client-key.pem. Each side looks at the other's certificate; a client",
+      'wants the host that it dials in it.',
+      'Files that are renewed serve the connections that come then.',
+      'For one end alone: ADDR,tls-creds=DIR.',
+    ],
+    parse: directory,
+  }),
   insecure: flag({
     flags: '--insecure',
     group: STREAMS,
     brief: 'let others reach a tcp server or dgram indev',
     help: [
       'Listen on an address of TCP or UDP that other hosts can reach. Whoever gets',
-      'there reads or sends frames: there is no encryption and no password.',
+      'there reads or sends frames: there is no encryption and no password. TCP',
+      'with --tls-creds does not need it.',
     ],
   }),
 }

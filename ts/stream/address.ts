@@ -3,7 +3,7 @@
  *
  *     unix:PATH[,server]   tcp:HOST:PORT[,server]   fd:N
  *
- * and behind any of them ,vnet-hdr-support=on|off ,vnet-hdr-len=0|10|12|20
+ * and behind any of them ,vnet-hdr-support=on|off ,vnet-hdr-len=0|10|12|20, and ,tls-creds=DIR but for unix:
  *
  * A comma of the path is written twice, as in QEMU (qemu-option.c). Pure, but for the directory that a relative
  * path starts from.
@@ -41,6 +41,8 @@ export interface StreamEnd {
   readonly vnetHdrSupport: boolean | undefined
   /** Bytes of the virtio-net header, announced or not. */
   readonly vnetHdrLength: number | undefined
+  /** The directory of credentials for TLS (QEMU's tls-creds-x509); undefined where the address does not say. */
+  readonly tlsCreds: string | undefined
 }
 
 /** Bytes of `sun_path` (unix(7)) less its final zero. */
@@ -56,11 +58,12 @@ export const VNET_HDR_LENGTHS = ['0', '10', '12', '20'] as const
 
 const ON_OFF = ['on', 'off'] as const
 
-/** What may stand behind an address, and its values. */
-const OPTIONS: Readonly<Record<string, readonly string[]>> = {
+/** What may stand behind an address, and its values; undefined: whatever names a directory. */
+const OPTIONS: Readonly<Record<string, readonly string[] | undefined>> = {
   server: ON_OFF,
   'vnet-hdr-support': ON_OFF,
   'vnet-hdr-len': VNET_HDR_LENGTHS,
+  'tls-creds': undefined,
 }
 
 /** Options of QEMU's chardevs, which people copy, that say what holds here anyway. */
@@ -83,11 +86,20 @@ export function parseStreamEnd(text: string, flag: string): StreamEnd {
     )
   }
   checkHost(address, server, invalid)
+  const tlsCreds = given.get('tls-creds')
+  if (tlsCreds !== undefined && address.kind === 'unix') {
+    throw invalid(
+      'wants TLS on a unix socket',
+      'leave tls-creds out, as QEMU does: such a socket does not leave this host',
+    )
+  }
   return {
     address,
     server,
     vnetHdrSupport: isOn('vnet-hdr-support'),
     vnetHdrLength: length === undefined ? undefined : Number(length),
+    // Of the directory that this process was started in, as with a path.
+    tlsCreds: tlsCreds === undefined ? undefined : resolve(tlsCreds),
   }
 }
 
@@ -128,12 +140,19 @@ export function formatStreamAddress(address: StreamAddress): string {
 }
 
 /** An end in full, as `--indev` and `--outdev` take it. */
-export function formatStreamEnd({ address, server, vnetHdrSupport, vnetHdrLength }: StreamEnd): string {
+export function formatStreamEnd({
+  address,
+  server,
+  vnetHdrSupport,
+  vnetHdrLength,
+  tlsCreds,
+}: StreamEnd): string {
   return [
     doubleCommas(formatStreamAddress(address)),
     ...(server ? ['server'] : []),
     ...(vnetHdrSupport === undefined ? [] : [`vnet-hdr-support=${vnetHdrSupport ? 'on' : 'off'}`]),
     ...(vnetHdrLength === undefined ? [] : [`vnet-hdr-len=${vnetHdrLength}`]),
+    ...(tlsCreds === undefined ? [] : [`tls-creds=${tlsCreds.replaceAll(',', ',,')}`]),
   ].join(',')
 }
 
@@ -210,10 +229,13 @@ function parseOptions(options: readonly string[], invalid: Invalid): Map<string,
   const values = new Map<string, string>()
   for (const option of options) {
     const [, name = option, value = 'on'] = /^([^=]*)=(.*)$/s.exec(option) ?? []
-    const allowed = OPTIONS[name]
-    if (allowed === undefined) throw unknownOption(name, invalid)
+    if (!Object.hasOwn(OPTIONS, name)) throw unknownOption(name, invalid)
     if (values.has(name)) throw invalid(`says ${name} twice`, 'say it once')
-    if (!allowed.includes(value)) {
+    const allowed = OPTIONS[name]
+    if (allowed === undefined && (!option.includes('=') || value === '')) {
+      throw invalid(`says ${name} without a directory`, `write ${name}=DIR, that of QEMU's tls-creds-x509`)
+    }
+    if (allowed !== undefined && !allowed.includes(value)) {
       throw invalid(`says ${name}=${value}`, `write ${allowed.map(good => `${name}=${good}`).join(' or ')}`)
     }
     values.set(name, value)

@@ -20,6 +20,7 @@ mod socat;
 mod tapferry;
 mod tcpbridge;
 mod testpmd;
+mod tls;
 
 /// Something that forwards, or does not.
 pub(crate) struct Peer {
@@ -126,6 +127,8 @@ pub(crate) const OURS: &[&str] = &[
     tapferry::LOW_TO_STREAM.name,
     tapferry::BALANCED_TO_STREAM_WITH_VNET_HEADER.name,
     tapferry::LOW_TO_STREAM_WITH_VNET_HEADER.name,
+    tls::BALANCED.name,
+    tls::LOW.name,
 ];
 
 /// All peers, in the order of a round.
@@ -149,6 +152,10 @@ pub(crate) const ALL: &[Peer] = &[
     tapferry::BALANCED_TO_STREAM_WITH_VNET_HEADER,
     tapferry::LOW_TO_STREAM_WITH_VNET_HEADER,
     socat::TO_STREAM,
+    tls::MIRROR,
+    tls::BALANCED,
+    tls::LOW,
+    tls::SOCAT,
 ];
 
 /// The peer of that name.

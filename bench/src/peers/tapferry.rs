@@ -1,6 +1,7 @@
 //! Ours, with each way to capture, and to write to a stream.
 
 use std::any::Any;
+use std::path::PathBuf;
 
 use tapferry_redirect::{Address, End, EventKind, Latency, Netdev, Plan, Redirector, StreamPlan};
 
@@ -65,33 +66,41 @@ fn start_low(input: &str, output: &str) -> Result<Box<dyn Any>> {
 }
 
 fn start_balanced_to_stream(input: &str, output: &str) -> Result<Box<dyn Any>> {
-    start(to_stream(input, output, false)?, Latency::Balanced)
+    start(to_stream(input, at(output), false, None)?, Latency::Balanced)
 }
 
 fn start_low_to_stream(input: &str, output: &str) -> Result<Box<dyn Any>> {
-    start(to_stream(input, output, false)?, Latency::Low)
+    start(to_stream(input, at(output), false, None)?, Latency::Low)
 }
 
 fn start_balanced_to_stream_with_vnet_header(input: &str, output: &str) -> Result<Box<dyn Any>> {
-    start(to_stream(input, output, true)?, Latency::Balanced)
+    start(to_stream(input, at(output), true, None)?, Latency::Balanced)
 }
 
 fn start_low_to_stream_with_vnet_header(input: &str, output: &str) -> Result<Box<dyn Any>> {
-    start(to_stream(input, output, true)?, Latency::Low)
+    start(to_stream(input, at(output), true, None)?, Latency::Low)
 }
 
 fn between_taps(input: &str, output: &str) -> Result<Plan> {
     Plan::new(input, output).on("naming", "an interface")
 }
 
-fn to_stream(input: &str, output: &str, vnet_hdr: bool) -> Result<Plan> {
+fn at(path: &str) -> Address {
+    Address::Unix { path: path.into(), server: false }
+}
+
+pub(super) fn to_stream(
+    input: &str,
+    address: Address,
+    vnet_hdr: bool,
+    tls_creds: Option<PathBuf>,
+) -> Result<Plan> {
     let netdev = Netdev::here(input).on("naming", input)?;
-    let address = Address::Unix { path: output.into(), server: false };
-    let stream = StreamPlan { address, vnet_hdr, vnet_hdr_len: None, namespace: None };
+    let stream = StreamPlan { address, vnet_hdr, vnet_hdr_len: None, namespace: None, tls_creds };
     Ok(Plan::between(End::Netdev(netdev), End::Stream(stream)))
 }
 
-fn start(plan: Plan, latency: Latency) -> Result<Box<dyn Any>> {
+pub(super) fn start(plan: Plan, latency: Latency) -> Result<Box<dyn Any>> {
     let what = format!("{} -> {}", plan.input, plan.output);
     let observer = |event: tapferry_redirect::Event| {
         if matches!(event.kind, EventKind::Warning | EventKind::Failed) {

@@ -1,7 +1,8 @@
 //! Frames on their way to a unix socket: the TAP that they are taken from, the socket, and in [`reader`] whoever
-//! reads there.
+//! reads there; [`terminator`] is for those that come with TLS.
 
 mod reader;
+mod terminator;
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,6 +14,7 @@ use tapferry_testbed::link;
 use tapferry_testbed::tap::{Tap, TapOptions};
 
 pub(crate) use reader::{Framing, StreamReader};
+pub(crate) use terminator::{PORT as TLS_PORT, credentials_of};
 
 use crate::error::{Context, Result};
 use crate::sys;
@@ -37,12 +39,19 @@ impl StreamRig {
         let path = std::env::temp_dir().join(format!("tapferry-bench-{}.sock", std::process::id()));
         let listener = UnixListener::bind(&path).on("listening", "a unix socket")?;
         listener.set_nonblocking(true).on("listening", "a unix socket")?;
-        Ok(Self { tap, listener, path })
+        let rig = Self { tap, listener, path };
+        terminator::serve(&rig.path, &rig.credentials()?)?;
+        Ok(rig)
     }
 
     /// Where peers connect to.
     pub(crate) fn path(&self) -> Result<&str> {
         self.path.to_str().ok_or("it is no text").on("using", "the path of a unix socket")
+    }
+
+    /// What peers with TLS show and believe.
+    fn credentials(&self) -> Result<PathBuf> {
+        self.path().map(credentials_of).map(PathBuf::from)
     }
 
     /// The guest's end, for a peer that stands behind the guest itself.
@@ -79,5 +88,8 @@ impl StreamRig {
 impl Drop for StreamRig {
     fn drop(&mut self) {
         fs::remove_file(&self.path).ok();
+        if let Ok(credentials) = self.credentials() {
+            fs::remove_dir_all(credentials).ok();
+        }
     }
 }

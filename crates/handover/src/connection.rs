@@ -1,11 +1,12 @@
 //! A connection between the two sides: messages over a socket that never blocks, and whether the other side is alive.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tapferry_sys::{Errno, clock};
+use tapferry_tls::{Channel, ChannelError, Received, Sent};
 
 use crate::wire::{Decoder, Message, Refusal, RefusalCode, WireError, encode};
 
@@ -20,6 +21,9 @@ const CLOSING_TICK: Duration = Duration::from_millis(50);
 /// Bytes on their way out beyond which nothing is read: with frames and answers to pings it is never reached.
 const LONGEST_BACKLOG: usize = 4 * BACKLOG;
 
+/// Bytes that are sent at once: with TLS they are encrypted as a whole.
+const PIECE: usize = 256 * 1024;
+
 /// Why a connection is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Loss {
@@ -29,9 +33,9 @@ pub(crate) enum Loss {
     /// The peer says nothing any more.
     #[error("the other side has been silent for {} s", SILENCE.as_secs())]
     Silent,
-    /// The kernel says why.
+    /// The kernel or TLS say why.
     #[error("{0}")]
-    Failed(Errno),
+    Failed(ChannelError),
     /// It does not want us, or we do not want it.
     #[error("{0}")]
     Refused(String),
@@ -59,7 +63,7 @@ impl Loss {
 /// A connection to the other side.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    socket: OwnedFd,
+    channel: Channel,
     decoder: Decoder,
     out: Vec<u8>,
     /// Bytes of `out` that the socket has taken.
@@ -109,11 +113,10 @@ impl PeerClock {
 }
 
 impl Connection {
-    /// A connection over a socket that does not block.
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        rustix::io::ioctl_fionbio(&socket, true).ok();
+    /// A connection over a channel that is established.
+    pub(crate) fn new(channel: Channel) -> Self {
         Self {
-            socket,
+            channel,
             decoder: Decoder::new(),
             out: Vec::new(),
             taken: 0,
@@ -160,16 +163,22 @@ impl Connection {
         self.clock
     }
 
+    /// Whether to wait until the socket takes more: for what is left, or a hello that is still to be said.
+    pub(crate) fn has_to_send(&self) -> bool {
+        self.backlog() > 0 || self.channel.wants_to_write() || !self.greeted
+    }
+
+    /// How long its descriptor may be waited for, at most so long: not at all if something is here already, of which
+    /// that does not tell.
+    pub(crate) fn patience(&self, longest: Duration) -> Duration {
+        if self.channel.has_received() { Duration::ZERO } else { longest }
+    }
+
     /// Sends as much as the socket takes. That the peer is gone is for [`Self::receive`] to tell, after its last words.
     pub(crate) fn flush(&mut self) -> Result<(), Loss> {
-        while self.taken < self.out.len() {
-            match send(&self.socket, &self.out[self.taken..], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Ok(bytes) => self.taken += bytes,
-                Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => {}
-                Err(Errno::PIPE | Errno::CONNRESET) => self.taken = self.out.len(),
-                Err(errno) => return Err(Loss::Failed(errno)),
-            }
+        match self.send() {
+            Err(ChannelError::System(Errno::PIPE | Errno::CONNRESET)) => self.taken = self.out.len(),
+            sent => sent.map_err(Loss::Failed)?,
         }
         if self.taken == self.out.len() {
             self.out.clear();
@@ -181,15 +190,26 @@ impl Connection {
         Ok(())
     }
 
+    fn send(&mut self) -> Result<(), ChannelError> {
+        while self.taken < self.out.len() {
+            let left = &self.out[self.taken..];
+            match self.channel.send(&[IoSlice::new(&left[..left.len().min(PIECE)])])? {
+                Sent { taken: 0, .. } => return Ok(()),
+                Sent { taken, .. } => self.taken += taken,
+            }
+        }
+        self.channel.flush().map(drop)
+    }
+
     /// Sends everything, however slowly the socket takes it, and waits until the peer, which has heard it then, closes as
     /// well: what a closed socket is sent makes the kernel throw away what is on its way. Until `patience` is over.
     pub(crate) fn close_within(&mut self, patience: Duration) {
         let deadline = clock::monotonic_ns() + nanos(patience);
         let mut is_shut = false;
         while self.flush().is_ok() && clock::monotonic_ns() < deadline {
-            if self.backlog() == 0 && !is_shut {
+            if !self.has_to_send() && !is_shut {
                 is_shut = true;
-                shutdown(&self.socket, Shutdown::Write).ok();
+                self.channel.shut();
             }
             let is_over = loop {
                 match self.receive() {
@@ -203,7 +223,7 @@ impl Connection {
             }
             let flags = if is_shut { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
             let tick = Timespec::try_from(CLOSING_TICK).ok();
-            poll(&mut [PollFd::new(&self.socket, flags)], tick.as_ref()).ok();
+            poll(&mut [PollFd::new(&self.channel, flags)], tick.as_ref()).ok();
         }
     }
 
@@ -212,16 +232,15 @@ impl Connection {
         if self.backlog() > LONGEST_BACKLOG {
             return Ok(false);
         }
-        match recv(&self.socket, self.decoder.room(), RecvFlags::DONTWAIT) {
-            Ok((0, _)) => Err(Loss::Closed),
-            Ok((bytes, _)) => {
+        match self.channel.receive(self.decoder.room()) {
+            Ok(Received::Closed) | Err(ChannelError::System(Errno::CONNRESET)) => Err(Loss::Closed),
+            Ok(Received::Bytes(bytes)) => {
                 self.decoder.filled(bytes);
                 self.heard_at = clock::monotonic_ns();
                 Ok(true)
             }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
-            Err(Errno::CONNRESET) => Err(Loss::Closed),
-            Err(errno) => Err(Loss::Failed(errno)),
+            Ok(Received::Nothing) => Ok(false),
+            Err(error) => Err(Loss::Failed(error)),
         }
     }
 
@@ -262,7 +281,7 @@ impl Connection {
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.channel.as_fd()
     }
 }
 

@@ -36,7 +36,7 @@ impl HandoverError {
     pub fn hint(&self) -> String {
         match self {
             Self::Netdev(error) => error.hint(),
-            Self::Stream { error, .. } => error.hint().to_owned(),
+            Self::Stream { error, .. } => error.hint().into_owned(),
         }
     }
 

@@ -19,6 +19,8 @@ pub enum EventKind {
     LinkBack,
     /// Somebody else connected, and was refused.
     PeerRefused,
+    /// The credentials for TLS are new ones.
+    CredentialsRenewed,
     /// Something an operator should know; `code` says what. Once for each code.
     Warning,
     /// The handover has ended; the report is complete.
@@ -35,6 +37,7 @@ impl EventKind {
             Self::LinkLost => "link_lost",
             Self::LinkBack => "link_back",
             Self::PeerRefused => "peer_refused",
+            Self::CredentialsRenewed => "credentials_renewed",
             Self::Warning => "warning",
             Self::Ended => "ended",
         }

@@ -5,7 +5,7 @@
 //! - [`Rehearsal`]: at the destination, for those who come meanwhile
 //! - [`Encounter`]: what one side has learned of the other
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +16,7 @@ use tapferry_redirect::parts::Peers;
 use tapferry_redirect::thread::NotStarted;
 use tapferry_redirect::{Lack, Netdev, StreamError, StreamPlan};
 use tapferry_sys::clock;
+use tapferry_tls::Channel;
 
 use crate::compare::{Difference, Weight, compare};
 use crate::connection::{Connection, Loss, PeerClock, nanos};
@@ -74,7 +75,7 @@ impl Encounter {
 pub fn visit(netdev: &Netdev, identity: &Identity, to: &StreamPlan) -> Result<Encounter, HandoverError> {
     let ours = Survey::of(netdev)?.hello(Role::Rehearsal, identity);
     let mut connection = match dial(to)? {
-        Ok(socket) => Connection::new(socket),
+        Ok(channel) => Connection::new(channel),
         Err(missing) => return Ok(Encounter::failed(Some(ours.netdev_id), None, missing)),
     };
     let talk = talk(&mut connection, &ours);
@@ -94,7 +95,7 @@ pub fn visit(netdev: &Netdev, identity: &Identity, to: &StreamPlan) -> Result<En
 }
 
 /// A connection, or what is missing for one.
-fn dial(to: &StreamPlan) -> Result<Result<OwnedFd, Difference>, HandoverError> {
+fn dial(to: &StreamPlan) -> Result<Result<Channel, Difference>, HandoverError> {
     let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
         .map_err(|errno| NotStarted(errno.to_string()))?;
     let error = match Peers::open(to, false, &Arc::new(wake)) {
@@ -112,7 +113,8 @@ fn dial(to: &StreamPlan) -> Result<Result<OwnedFd, Difference>, HandoverError> {
             Weight::Fault,
             "let TCP connections to that port through: a firewall, or no such host",
         ),
-        StreamError::Unreachable { lack: Lack::Name, .. } => ("way_silent", Weight::Fault, error.hint()),
+        StreamError::Unreachable { lack: Lack::Name, .. } => ("way_silent", Weight::Fault, &*error.hint()),
+        StreamError::Tls(failure) => (failure.code(), Weight::Fault, &*failure.hint()),
         _ => return Err(HandoverError::Stream { option: "--to", address: to.address.to_string(), error }),
     };
     Ok(Err(Difference { code, weight, message: error.to_string(), advice: advice.into() }))
@@ -157,7 +159,8 @@ fn talk(connection: &mut Connection, ours: &Hello) -> Result<Hello, Ending> {
         }
         let rest = Duration::from_nanos(until.saturating_sub(clock::monotonic_ns()));
         let mut descriptors = [PollFd::from_borrowed_fd(connection.as_fd(), PollFlags::IN)];
-        poll(&mut descriptors, Timespec::try_from(rest).ok().as_ref()).ok();
+        let patience = connection.patience(rest);
+        poll(&mut descriptors, Timespec::try_from(patience).ok().as_ref()).ok();
         connection.receive()?;
     }
     theirs.ok_or(Ending::Lost(Loss::Silent))

@@ -51,6 +51,7 @@ fn name(kind: EventKind) -> &'static str {
         EventKind::GateOpened => "gate_opened",
         EventKind::GateClosed => "gate_closed",
         EventKind::Warning => "warning",
+        EventKind::CredentialsRenewed => "credentials_renewed",
         EventKind::ClockStepped => "clock_stepped",
         EventKind::CountReached => "count_reached",
         EventKind::Failed => "failed",

@@ -7,6 +7,7 @@
 //! - [`namespace`]: network namespaces by their path
 //! - [`handover`]: both sides of a live migration
 //! - [`network`]: what there is on the host, for those who look before they start
+//! - [`credentials`]: directories of certificates, looked at
 //! - [`gate`]: whether one could be closed; [`leftovers`]: what of an interface is put right after a kill
 //! - [`promise`]: work for libuv's thread pool
 //! - [`error`]: failures with their stable code
@@ -14,6 +15,7 @@
 //! Frames never pass through here. Nothing blocks the JavaScript thread: starting, asking and stopping
 //! wait for the redirector's thread in the thread pool.
 
+pub mod credentials;
 pub mod error;
 pub mod event;
 pub mod gate;

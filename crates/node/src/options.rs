@@ -1,6 +1,7 @@
 //! A plan, as JavaScript writes it.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ pub struct StreamOptions {
     pub vnet_hdr_support: bool,
     /// Bytes of the virtio-net header, announced or not.
     pub vnet_hdr_length: Option<u32>,
+    /// QEMU's `tls-creds`: the directory of credentials; left out, there is no TLS.
+    pub tls_creds: Option<String>,
 }
 
 /// Frames in datagrams, one in each: `unix` or `udp`, one of them.
@@ -199,6 +202,7 @@ fn end(
         (None, Some(stream), None) => Ok(End::Stream(StreamPlan {
             vnet_hdr: stream.vnet_hdr_support,
             vnet_hdr_len: stream.vnet_hdr_length.map(size).transpose()?,
+            tls_creds: stream.tls_creds.as_deref().map(PathBuf::from),
             address: address(stream)?,
             namespace: None,
         })),

@@ -54,6 +54,8 @@ pub struct Statistics {
     pub output_outage_ms: f64,
     /// Connections of indev closed because what the peer sent was no stream of frames.
     pub framing_errors: f64,
+    /// Connections that TLS refused, here or at the peer, or that broke its rules.
+    pub tls_failures: f64,
     /// Events that were not delivered because JavaScript was too busy to take them.
     pub events_lost: f64,
     /// What went wrong last.
@@ -120,6 +122,7 @@ impl Statistics {
             input_outage_ms: milliseconds(statistics.input_outages.total_ns),
             output_outage_ms: milliseconds(statistics.output_outages.total_ns),
             framing_errors: number(statistics.framing_errors),
+            tls_failures: number(statistics.tls_failures),
             events_lost: number(events_lost),
             last_error: statistics.last_error.clone(),
         }

@@ -211,6 +211,8 @@ pub struct Statistics {
     pub output_outages: Outages,
     /// Connections that were closed because what the peer sent was no stream of frames.
     pub framing_errors: u64,
+    /// Connections that TLS refused, here or at the peer, or that broke its rules.
+    pub tls_failures: u64,
     /// What went wrong last.
     pub last_error: Option<String>,
 }

@@ -100,7 +100,7 @@ impl StartError {
                     "a TUN, ppp or WireGuard interface has no Ethernet header; see `ip -d link show {name}`"
                 )
             }
-            Self::Stream { error, .. } => error.hint().into(),
+            Self::Stream { error, .. } => error.hint().into_owned(),
             Self::Permission(_) => {
                 "run it as root, or as another user with CAP_NET_RAW: `setpriv --reuid=USER \
                  --regid=GROUP --clear-groups --inh-caps=+net_raw --ambient-caps=+net_raw tapferry ...`"

@@ -33,6 +33,8 @@ pub enum EventKind {
     GateClosed,
     /// Something an operator should know; `code` says what. Once for each code.
     Warning,
+    /// The credentials of a stream were renewed: new connections use them.
+    CredentialsRenewed,
     /// Somebody set the wall clock.
     ClockStepped,
     /// As many frames as were asked for have been forwarded.

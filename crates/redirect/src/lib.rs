@@ -63,6 +63,7 @@ pub mod parts {
     pub use crate::frame::{Carried, Frame, FrameSource};
     pub use crate::outlet::{NetdevExit, Step};
     pub use crate::queue::{FrameQueue, PushedOver};
+    pub use crate::stream::notice::Notice;
     pub use crate::stream::peers::{Next, Peers};
 }
 

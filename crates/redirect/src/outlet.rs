@@ -5,6 +5,7 @@ use tapferry_frame::ethernet::{TAG_OFFSET, VlanTag};
 use tapferry_frame::gso::Segmenter;
 use tapferry_sys::Errno;
 use tapferry_sys::inject::{BATCH, Injector, Outgoing};
+use tapferry_tls::ChannelError;
 
 use crate::counters::{Counters, DropReason, count};
 use crate::datagram::{self, writer::DatagramWriter};
@@ -23,14 +24,16 @@ pub(crate) enum Progress {
 }
 
 /// How far a batch got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// So many frames are out.
     Sent(usize),
-    /// So many frames are out, and a part of the next: nothing else may be sent before the rest of it.
+    /// So many frames are out, and others in part: nothing else may be sent before the rest of them.
     Begun {
         /// Frames that are out whole.
         complete: usize,
+        /// Frames after them that are not: one, or a batch that was encrypted.
+        begun: usize,
     },
     /// The first frame cannot be sent.
     Refused {
@@ -42,7 +45,7 @@ pub enum Step {
     /// Nothing is taken for now.
     Blocked,
     /// The peer is gone.
-    Broken(Errno),
+    Broken(ChannelError),
 }
 
 /// The first refusal of a kind, to be told once.
@@ -69,10 +72,10 @@ pub(crate) struct Outlet {
     barred: Option<DropReason>,
     /// Nothing is taken until the descriptor says so.
     blocked: bool,
-    /// A frame that is out in part: its bytes and timestamp.
-    begun: Option<(usize, u64)>,
+    /// Frames that are out in part: their bytes and timestamps.
+    begun: ArrayVec<(usize, u64), BATCH>,
     /// The peer is gone, and the worker does not know yet.
-    broken: Option<Errno>,
+    broken: Option<ChannelError>,
     recent: Recent,
     /// Frames that may still be forwarded.
     left: u64,
@@ -87,7 +90,7 @@ impl Outlet {
             exit,
             barred: None,
             blocked: false,
-            begun: None,
+            begun: ArrayVec::new(),
             broken: None,
             recent: Recent::new(),
             left: limit.unwrap_or(u64::MAX),
@@ -136,7 +139,7 @@ impl Outlet {
 
     /// Frames and bytes that are out in part.
     pub(crate) fn begun(&self) -> (usize, usize) {
-        self.begun.map_or((0, 0), |(bytes, _)| (1, bytes))
+        (self.begun.len(), self.begun.iter().map(|(bytes, _)| bytes).sum())
     }
 
     /// Whether as many frames as were asked for have been forwarded.
@@ -150,7 +153,7 @@ impl Outlet {
     }
 
     /// Why the peer is gone, if sending has shown that it is.
-    pub(crate) fn take_broken(&mut self) -> Option<Errno> {
+    pub(crate) fn take_broken(&mut self) -> Option<ChannelError> {
         self.broken.take()
     }
 
@@ -159,29 +162,29 @@ impl Outlet {
         self.recent.take_since(moment)
     }
 
-    /// Sends the rest of a frame that is out in part.
+    /// Sends the rest of frames that are out in part.
     pub(crate) fn flush(&mut self, counters: &mut Counters) {
-        if self.blocked {
+        if self.blocked || self.begun.is_empty() {
             return;
         }
-        let Some((bytes, timestamp)) = self.begun else { return };
         let flushed = match &mut self.exit {
             Exit::Netdev(_) => return,
             Exit::Stream(writer) => writer.flush(),
-            Exit::Datagram(writer) => writer.flush(),
+            Exit::Datagram(writer) => writer.flush().map_err(ChannelError::System),
         };
         match (flushed, &self.exit) {
             (Ok(true), _) => {
-                self.begun = None;
-                self.note_forwarded(bytes, timestamp, counters);
+                for (bytes, timestamp) in self.begun.take() {
+                    self.note_forwarded(bytes, timestamp, counters);
+                }
             }
             (Ok(false), _) => self.blocked = true,
-            (Err(errno), Exit::Datagram(_)) => {
+            (Err(ChannelError::System(errno)), Exit::Datagram(_)) => {
                 let reason = datagram::reason_of(errno);
                 self.refusal = Some(Refusal { reason, errno });
                 self.abandon_begun(reason, counters);
             }
-            (Err(errno), _) => self.note_broken(errno, counters),
+            (Err(error), _) => self.note_broken(error, counters),
         }
     }
 
@@ -195,11 +198,9 @@ impl Outlet {
         self.abandon_begun(DropReason::NoPeer, counters);
     }
 
-    /// Gives up a frame that is out in part.
+    /// Gives up frames that are out in part.
     pub(crate) fn abandon_begun(&mut self, reason: DropReason, counters: &mut Counters) {
-        if self.begun.take().is_some() {
-            counters.drop(reason);
-        }
+        counters.drop_many(reason, count(self.begun.take().len()));
     }
 
     /// Sends frames through an output of `mtu` bytes; every frame that it gets past is counted. Must not be called
@@ -224,12 +225,12 @@ impl Outlet {
                     self.note_all_forwarded(&batch[..sent], counters);
                     done += sent;
                 }
-                Step::Begun { complete } => {
+                Step::Begun { complete, begun } => {
                     self.note_all_forwarded(&batch[..complete], counters);
-                    let frame = &batch[complete];
-                    self.begun = Some((frame.wire_bytes(), frame.captured.timestamp_ns));
+                    let begun = batch[complete..][..begun].iter();
+                    self.begun.extend(begun.map(|frame| (frame.wire_bytes(), frame.captured.timestamp_ns)));
                     self.blocked = true;
-                    return Progress::Blocked(done + complete + 1);
+                    return Progress::Blocked(done + complete + self.begun.len());
                 }
                 Step::Refused { reason, errno } => {
                     counters.drop(reason);
@@ -240,15 +241,15 @@ impl Outlet {
                     self.blocked = true;
                     return Progress::Blocked(done);
                 }
-                Step::Broken(errno) => self.note_broken(errno, counters),
+                Step::Broken(error) => self.note_broken(error, counters),
             }
         }
         Progress::Done
     }
 
-    fn note_broken(&mut self, errno: Errno, counters: &mut Counters) {
+    fn note_broken(&mut self, error: ChannelError, counters: &mut Counters) {
         // The connection itself is closed by whoever waits on its descriptor.
-        self.broken = Some(errno);
+        self.broken = Some(error);
         self.barred = Some(DropReason::NoPeer);
         self.blocked = false;
         self.abandon_begun(DropReason::NoPeer, counters);

@@ -147,6 +147,9 @@ pub struct StreamPlan {
     pub vnet_hdr_len: Option<usize>,
     /// The network namespace for TCP; `None`: that of the thread which starts the redirector.
     pub namespace: Option<Namespace>,
+    /// QEMU's `tls-creds`: the directory of credentials (`tls-creds-x509`, its `dir`); `None`: no TLS. A client
+    /// has to have dialled a host, whose name the server's certificate must bear.
+    pub tls_creds: Option<PathBuf>,
 }
 
 impl StreamPlan {

@@ -30,6 +30,9 @@ impl FramingError {
     #[must_use]
     pub const fn hint(self) -> &'static str {
         match self {
+            Self::Oversized { length } if begins_tls(length) => {
+                "the peer speaks TLS: give `--tls-creds` here, or take `tls-creds` away there"
+            }
             Self::Oversized { .. } => {
                 "the peer has lost step or speaks another protocol: frames in QEMU's framing come from \
                  filter-mirror, filter-redirector, `-netdev stream`, passt and tapferry; both ends must agree on \
@@ -49,6 +52,11 @@ impl FramingError {
     }
 }
 
+/// Whether it is the beginning of a TLS handshake: its record type and major version (RFC 8446, section 5.1).
+const fn begins_tls(length: u32) -> bool {
+    length >> 16 == 0x1603
+}
+
 /// A length, and the text that it was taken from, if it is one: whoever speaks another protocol shows.
 fn in_words(length: u32) -> String {
     let bytes = length.to_be_bytes();
@@ -56,6 +64,7 @@ fn in_words(length: u32) -> String {
         Ok(text) if bytes.iter().all(u8::is_ascii_graphic) => {
             format!("{length} bytes (which spell '{text}')")
         }
+        _ if begins_tls(length) => format!("{length} bytes (the beginning of TLS)"),
         _ => format!("{length} bytes"),
     }
 }
@@ -68,6 +77,9 @@ mod tests {
     fn another_protocol_is_shown_by_its_first_letters() {
         let error = FramingError::Oversized { length: u32::from_be_bytes(*b"GET/") };
         assert!(error.to_string().contains("1195725871 bytes (which spell 'GET/')"), "{error}");
+        let error = FramingError::Oversized { length: 0x1603_0102 };
+        assert!(error.to_string().contains("(the beginning of TLS)"), "{error}");
+        assert!(error.hint().contains("--tls-creds"), "{}", error.hint());
         let error = FramingError::Oversized { length: 69_633 };
         assert!(error.to_string().contains("received: 69633 bytes were announced"), "{error}");
     }

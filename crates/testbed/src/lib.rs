@@ -16,6 +16,7 @@
 //! | [`reader`] | a guest or a host that reads all frames and keeps a [`tally`] |
 //! | [`tally`] | what was seen: counts, ranges of numbers, duplicates, bad checksums |
 //! | [`ebpf`] | eBPF maps that can no longer be written to |
+//! | `certificates` | directories of credentials in QEMU's layout |
 //! | [`memory`] | what this process has, for tests of leaks |
 //! | [`lab`] | all of it behind JSON lines, for tests that are not written in Rust |
 //! | [`pass`] | a TAP handed over by descriptor to a program |
@@ -38,6 +39,8 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(feature = "certificates")]
+pub mod certificates;
 pub mod craft;
 pub mod ebpf;
 pub mod error;

@@ -3,6 +3,7 @@
 import type { Facts } from '../facts.ts'
 import type { Finding } from '../finding.ts'
 import { checkCapture } from './capture.ts'
+import { checkCredentials } from './credentials.ts'
 import { checkDatagrams } from './datagrams.ts'
 import { checkHost } from './host.ts'
 import { checkInterfaces } from './interfaces.ts'
@@ -18,6 +19,7 @@ const CHECKS: readonly ((facts: Facts) => Finding[])[] = [
   checkInterfaces,
   checkStreams,
   checkDatagrams,
+  checkCredentials,
   checkOffloads,
   checkLoops,
   checkCapture,

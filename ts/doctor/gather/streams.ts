@@ -13,6 +13,7 @@ import { compareHeaders, type Mismatch } from '../../vm/headers.ts'
 import { OtherEnd, type StreamRole } from '../../vm/other-end.ts'
 import type { Opposite, SocketFile, StreamEnd } from '../facts.ts'
 import type { Request } from '../request.ts'
+import { lookAtCredentials } from './credentials.ts'
 import { isFerry } from './ferries.ts'
 
 export async function lookAtStreams(request: Request, monitor: Monitor | undefined): Promise<StreamEnd[]> {
@@ -30,7 +31,12 @@ async function lookAtStream(
   monitor: Monitor | undefined,
 ): Promise<StreamEnd> {
   const { address } = plan
-  const rest = { role, plan, opposite: await oppositeOf(role, plan, headerLength, monitor) }
+  const rest = {
+    role,
+    plan,
+    opposite: await oppositeOf(role, plan, headerLength, monitor),
+    credentials: await lookAtCredentials(plan),
+  }
   if (address.kind === 'fd') {
     return {
       ...rest,

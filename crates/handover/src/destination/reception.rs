@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tapferry_redirect::StreamPlan;
-use tapferry_redirect::parts::Peers;
+use tapferry_redirect::parts::{Notice, Peers};
 use tapferry_redirect::thread::{NotStarted, Outbox};
 use tapferry_sys::clock;
 
@@ -137,9 +137,12 @@ impl Desk {
             self.wait();
             let now = clock::monotonic_ns();
             while self.has_room()
-                && let Ok(Some(socket)) = self.peers.take()
+                && let Ok(Some(channel)) = self.peers.take()
             {
-                self.newcomers.push(Newcomer { connection: Connection::new(socket), since: now });
+                self.newcomers.push(Newcomer { connection: Connection::new(channel), since: now });
+            }
+            while let Some(notice) = self.peers.take_notice() {
+                self.tell_of_tls(&notice);
             }
             for newcomer in std::mem::take(&mut self.newcomers) {
                 self.hear(newcomer, now);
@@ -160,8 +163,12 @@ impl Desk {
         descriptors.extend(listener.map(|listener| PollFd::from_borrowed_fd(listener, PollFlags::IN)));
         let newcomers = self.newcomers.iter().map(|newcomer| &newcomer.connection);
         let connections = newcomers.chain(self.visitors.iter().map(|visitor| &visitor.connection));
-        descriptors.extend(connections.map(|peer| PollFd::from_borrowed_fd(peer.as_fd(), PollFlags::IN)));
-        poll(&mut descriptors, Timespec::try_from(TICK).ok().as_ref()).ok();
+        let mut patience = TICK;
+        for peer in connections {
+            patience = peer.patience(patience);
+            descriptors.push(PollFd::from_borrowed_fd(peer.as_fd(), PollFlags::IN));
+        }
+        poll(&mut descriptors, Timespec::try_from(patience).ok().as_ref()).ok();
     }
 
     /// Takes in what a newcomer says; it stays one, becomes a visit, or goes.
@@ -233,6 +240,17 @@ impl Desk {
     fn note(&self, encounter: impl FnOnce() -> Encounter) {
         if let Some(encounters) = &self.encounters {
             encounters.send(encounter()).ok();
+        }
+    }
+
+    fn tell_of_tls(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Failure(_) => self.tell(&format!("a connection was refused: {notice}")),
+            Notice::News(_) => {
+                let kind = notice.code().map_or(EventKind::CredentialsRenewed, |_| EventKind::Warning);
+                let event = Event::new(kind, "", notice.to_string());
+                (self.observer)(Event { code: notice.code(), ..event });
+            }
         }
     }
 

@@ -184,12 +184,12 @@ impl Worker {
     }
 
     fn wait(&self) {
-        let tick = if self.state == State::Gated { IDLE_TICK } else { TICK };
+        let mut tick = if self.state == State::Gated { IDLE_TICK } else { TICK };
         let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
         // One that is not read must not wake: a source that is gone would, without end.
         if let Some(connection) = self.connection.as_ref().filter(|_| self.listens()) {
-            let has_backlog = connection.backlog() > 0;
-            let flags = if has_backlog { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            tick = connection.patience(tick);
+            let flags = if connection.has_to_send() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
             descriptors.push(PollFd::new(connection, flags));
         }
         let captures = self.direct.iter().flat_map(Capture::descriptors);

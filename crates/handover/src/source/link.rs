@@ -6,11 +6,11 @@
 //!      +-----------+----------+  lost, refused
 //! ```
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tapferry_redirect::StreamPlan;
-use tapferry_redirect::parts::Peers;
+use tapferry_redirect::parts::{Notice, Peers};
 
 use crate::connection::{Connection, Loss, PeerClock};
 use crate::error::HandoverError;
@@ -71,6 +71,11 @@ impl Link {
             connection.push(&Message::Hello(hello.clone()));
             connection.note_greeted();
         }
+    }
+
+    /// What there is to tell of TLS, the oldest first.
+    pub(super) fn take_notice(&mut self) -> Option<Notice> {
+        self.peers.take_notice()
     }
 
     /// The destination's hello has come.
@@ -134,14 +139,11 @@ impl Link {
         }
     }
 
-    /// What to wait for: the connection, and whether there is something to send. A dialler rings by itself.
-    pub(super) fn descriptor(&self) -> Option<(BorrowedFd<'_>, bool)> {
+    /// What to wait for. A dialler rings by itself.
+    pub(super) fn awaited(&self) -> Option<&Connection> {
         match &self.stage {
             Stage::Dialing => None,
-            Stage::Greeting(connection) | Stage::Up(connection) => {
-                let has_to_send = connection.backlog() > 0 || !connection.has_greeted();
-                Some((std::os::fd::AsFd::as_fd(connection), has_to_send))
-            }
+            Stage::Greeting(connection) | Stage::Up(connection) => Some(connection),
         }
     }
 }

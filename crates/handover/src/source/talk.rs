@@ -26,6 +26,13 @@ impl Worker {
         if self.link.is_to_greet() {
             let hello = self.hello();
             self.link.greet(&hello);
+            while let Some(notice) = self.link.take_notice() {
+                let text = format!("{}: {notice}", self.plan.to.address);
+                match notice.code() {
+                    Some(code) => self.warn(code, &text),
+                    None => self.tell(EventKind::CredentialsRenewed, text),
+                }
+            }
         }
         match self.hear() {
             Ok(()) => Ok(()),

@@ -204,16 +204,17 @@ impl Worker {
     }
 
     fn wait(&self) {
-        let tick = match self.state {
+        let mut tick = match self.state {
             State::Armed => IDLE_TICK,
             // If the guest runs on here, its queue holds what it was given first for a few milliseconds only.
             State::Forward { .. } | State::GiveBack { .. } => HASTY_TICK,
             _ => TICK,
         };
         let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
-        if let Some((connection, has_backlog)) = self.link.descriptor() {
-            let flags = if has_backlog { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            descriptors.push(PollFd::from_borrowed_fd(connection, flags));
+        if let Some(connection) = self.link.awaited() {
+            tick = connection.patience(tick);
+            let flags = if connection.has_to_send() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            descriptors.push(PollFd::from_borrowed_fd(connection.as_fd(), flags));
         }
         let captures = self.capture.iter().flat_map(Capture::descriptors);
         descriptors.extend(captures.map(|capture| PollFd::from_borrowed_fd(capture, PollFlags::IN)));

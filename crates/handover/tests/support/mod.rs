@@ -174,7 +174,7 @@ impl Meeting {
 
     pub(crate) fn stream(&self, server: bool) -> StreamPlan {
         let address = Address::Unix { path: self.path(), server };
-        StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None }
+        StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None, tls_creds: None }
     }
 }
 

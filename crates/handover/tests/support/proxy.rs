@@ -56,7 +56,7 @@ impl Proxy {
     /// Where the source dials.
     pub(crate) fn stream(&self) -> StreamPlan {
         let address = Address::Unix { path: self.path.clone(), server: false };
-        StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None }
+        StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None, tls_creds: None }
     }
 
     /// From now on so many bytes a second leave the source.

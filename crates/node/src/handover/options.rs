@@ -27,8 +27,9 @@ impl HandoverAddress {
             server,
             vnet_hdr_support: false,
             vnet_hdr_length: None,
+            tls_creds: None,
         })?;
-        Ok(StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None })
+        Ok(StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None, tls_creds: None })
     }
 }
 

@@ -133,7 +133,7 @@ impl DatagramWriter {
         match end {
             _ if is_begun => {
                 self.parts.drain(..sent);
-                Step::Begun { complete }
+                Step::Begun { complete, begun: 1 }
             }
             Err(errno) if complete == 0 && errno != Errno::AGAIN => {
                 Step::Refused { reason: reason_of(errno), errno: Some(errno) }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tapferry_sys::Errno;
+use tapferry_tls::{Channel, Credentials, Failure};
 
 use super::error::{Attempt, Lack, StreamError};
 use super::tune;
@@ -25,8 +26,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Connects to where the plan says.
-pub(super) fn dial(plan: &StreamPlan) -> Result<OwnedFd, StreamError> {
+/// For a server's part of the handshake, once it has answered.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connects to where the plan says, with these credentials where there is TLS.
+pub(super) fn dial(plan: &StreamPlan, credentials: Option<&Credentials>) -> Result<Channel, StreamError> {
     let socket = match &plan.address {
         Address::Unix { path, .. } => dial_unix(path)?,
         Address::Tcp { host, port, .. } => {
@@ -36,7 +40,11 @@ pub(super) fn dial(plan: &StreamPlan) -> Result<OwnedFd, StreamError> {
         Address::Passed { descriptor, .. } => take_over(descriptor)?,
     };
     tune(&socket);
-    Ok(socket)
+    let Some(credentials) = credentials else { return Ok(Channel::plain(socket)) };
+    let Address::Tcp { host, .. } = &plan.address else { return Err(StreamError::NoHost) };
+    Channel::client(socket, credentials, host)
+        .and_then(|mut channel| channel.establish(HANDSHAKE_TIMEOUT).map(|()| channel))
+        .map_err(StreamError::Tls)
 }
 
 /// A duplicate of a descriptor that the process was started with.
@@ -87,16 +95,22 @@ pub(crate) fn is_socket(path: &Path) -> bool {
 /// A thread that dials until a peer answers. Dropping it gives up.
 #[derive(Debug)]
 pub(super) struct Dialer {
-    connected: Receiver<OwnedFd>,
+    found: Receiver<Result<Channel, Failure>>,
     cancel: Option<Sender<()>>,
     /// None where nobody waits for its end: resolving a name cannot be interrupted.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Dialer {
-    /// Begins to dial, `failures` tries after the last peer that answered, and rings `wake` when one does.
-    pub(super) fn begin(plan: &StreamPlan, failures: u32, wake: &Arc<OwnedFd>) -> Result<Self, StreamError> {
-        let (found, connected) = mpsc::channel();
+    /// Begins to dial, `failures` tries after the last peer that answered, and rings `wake` when one does, also if it
+    /// does not get on with our TLS: then there are more tries.
+    pub(super) fn begin(
+        plan: &StreamPlan,
+        credentials: Option<Arc<Credentials>>,
+        failures: u32,
+        wake: &Arc<OwnedFd>,
+    ) -> Result<Self, StreamError> {
+        let (find, found) = mpsc::channel();
         let (cancel, cancelled) = mpsc::channel::<()>();
         let (owned, wake) = (plan.clone(), Arc::clone(wake));
         let dialing = move || {
@@ -104,10 +118,17 @@ impl Dialer {
                 if cancelled.recv_timeout(pause(tries)) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
-                if let Ok(socket) = dial(&owned) {
-                    if found.send(socket).is_ok() {
-                        rustix::io::write(wake.as_fd(), &1_u64.to_ne_bytes()).ok();
-                    }
+                let answer = match dial(&owned, credentials.as_deref()) {
+                    Ok(channel) => Ok(channel),
+                    Err(StreamError::Tls(failure)) => Err(failure),
+                    Err(_) => continue,
+                };
+                let is_over = answer.is_ok();
+                if find.send(answer).is_err() {
+                    return;
+                }
+                rustix::io::write(wake.as_fd(), &1_u64.to_ne_bytes()).ok();
+                if is_over {
                     return;
                 }
             }
@@ -117,12 +138,12 @@ impl Dialer {
             StreamError::Refused { attempt: Attempt::StartThread, errno }
         })?;
         let at_once = matches!(plan.address, Address::Unix { .. });
-        Ok(Self { connected, cancel: Some(cancel), thread: at_once.then_some(thread) })
+        Ok(Self { found, cancel: Some(cancel), thread: at_once.then_some(thread) })
     }
 
-    /// The connection, once there is one.
-    pub(super) fn poll(&self) -> Option<OwnedFd> {
-        self.connected.try_recv().ok()
+    /// The connection, once there is one, or the failure of one.
+    pub(super) fn poll(&self) -> Option<Result<Channel, Failure>> {
+        self.found.try_recv().ok()
     }
 }
 

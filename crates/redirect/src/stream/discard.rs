@@ -1,9 +1,7 @@
 //! What a peer sends that is only written to: `-netdev stream` has both directions in one connection, and a QEMU whose
-//! frames nobody reads keeps its guest from sending.
+//! frames nobody reads keeps its guest from sending. With TLS there are other words than frames, too.
 
-use rustix::net::{RecvFlags, recv};
-use std::os::fd::AsFd;
-use tapferry_sys::Errno;
+use tapferry_tls::{Channel, ChannelError, Received};
 
 /// Bytes of one read.
 const READ: usize = 16 * 1024;
@@ -12,25 +10,26 @@ const READS: usize = 64;
 
 /// What a look at a peer has shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Discarded {
-    /// It had sent something, which is gone now.
-    pub(super) any: bool,
+pub(crate) struct Discarded {
+    /// The beginning of what it had sent, which is gone now.
+    pub(crate) first: Option<[u8; 2]>,
     /// It will not send any more.
-    pub(super) end: bool,
+    pub(crate) end: bool,
 }
 
-/// Reads what a peer has sent, and forgets it.
-pub(super) fn discard(peer: impl AsFd) -> Discarded {
+/// Reads what a peer has sent, and forgets it. Of one without TLS an error is told by the descriptor's events, too.
+pub(super) fn discard(peer: &mut Channel) -> Result<Discarded, ChannelError> {
     let mut discarded = Discarded::default();
     let mut bytes = [0; READ];
     for _ in 0..READS {
-        match recv(&peer, &mut bytes, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return Discarded { end: true, ..discarded },
-            Ok(_) => discarded.any = true,
-            Err(Errno::INTR) => {}
-            // Nothing more, or an error that the descriptor's events tell, too.
-            Err(_) => break,
+        match peer.receive(&mut bytes) {
+            Ok(Received::Bytes(_)) => {
+                discarded.first.get_or_insert([bytes[0], bytes[1]]);
+            }
+            Ok(Received::Closed) => return Ok(Discarded { end: true, ..discarded }),
+            Err(error) if peer.is_secure() => return Err(error),
+            Ok(Received::Nothing) | Err(_) => break,
         }
     }
-    discarded
+    Ok(discarded)
 }

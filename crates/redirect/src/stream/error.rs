@@ -1,9 +1,11 @@
 //! Why a stream end could not be opened, in words an operator can act on.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use tapferry_stream::FramingError;
 use tapferry_sys::Errno;
+use tapferry_tls::{CredentialsError, Failure};
 
 /// What was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,15 @@ pub enum StreamError {
     /// The only peer that there will ever be has left.
     #[error("its peer has closed it, and a descriptor cannot be connected again")]
     Closed,
+    /// The credentials for TLS are of no use.
+    #[error("{0}")]
+    Credentials(CredentialsError),
+    /// The peer and TLS do not get on.
+    #[error("{0}")]
+    Tls(Failure),
+    /// There is nobody whose name a certificate could bear.
+    #[error("there is no host here whose name a server's certificate could bear")]
+    NoHost,
     /// The kernel refuses.
     #[error("cannot {attempt}: {errno}")]
     Refused {
@@ -101,6 +112,9 @@ impl StreamError {
             Self::Unreachable { .. } | Self::NotYet => "STREAM_UNREACHABLE",
             Self::Malformed(_) => "STREAM_MALFORMED",
             Self::Closed => "STREAM_CLOSED",
+            Self::Credentials(error) => error.code(),
+            Self::Tls(failure) => failure.code(),
+            Self::NoHost => "STREAM_INVALID",
             Self::Refused { errno: Errno::PERM | Errno::ACCESS, .. } => "PERMISSION",
             Self::Refused { attempt: Attempt::TakeDescriptor, .. } => "STREAM_INVALID",
             Self::Refused { .. } => "SYSTEM",
@@ -108,8 +122,10 @@ impl StreamError {
     }
 
     /// What to do next, in one line.
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Credentials(error) => return error.hint().into(),
+            Self::Tls(failure) => return failure.hint().into(),
             Self::InUse => {
                 "see `ss -lxp` and `ss -ltnp` for who it is; take another address, or leave `,server` out to \
                  connect to it"
@@ -132,8 +148,9 @@ impl StreamError {
             Self::Closed => {
                 "start it again with a new descriptor, or use an address: that is connected to again"
             }
+            Self::NoHost => "with TLS a client dials `tcp:HOST:PORT`; a listening descriptor may be a server",
             Self::Refused { attempt, errno } => hint_of(*attempt, *errno),
-        }
+        })
     }
 
     /// For `map_err`: the kernel's refusal of an attempt.

@@ -2,7 +2,9 @@
 //!
 //! - [`peers`]: how an end comes by its peers: it listens, it dials, or it was given one
 //! - [`dial`]: one connection made, and one sought for as long as it takes
-//! - [`listen`]: a socket that peers connect to; [`bound_path`]: the path of one
+//! - [`listen`]: a socket that peers connect to; [`bound_path`]: the path of one; [`reception`]: the same with TLS
+//! - [`secure`]: the credentials of an end, renewed under way
+//! - [`notice`]: what there is to tell of TLS
 //! - [`reader`]: frames from a peer
 //! - [`writer`]: frames to a peer; [`discard`]: what that one sends
 //! - [`error`]: why an end could not be opened
@@ -12,11 +14,14 @@
 
 pub(crate) mod bound_path;
 pub(crate) mod dial;
-mod discard;
+pub(crate) mod discard;
 pub(crate) mod error;
 pub(crate) mod listen;
+pub(crate) mod notice;
 pub(crate) mod peers;
 pub(crate) mod reader;
+mod reception;
+mod secure;
 pub(crate) mod writer;
 
 use std::os::fd::AsFd;

@@ -1,21 +1,19 @@
 //! Frames from a peer.
 
-use std::os::fd::OwnedFd;
-
-use rustix::net::{RecvFlags, recv};
 use tapferry_stream::{Decoder, Framing, FramingError, Unannounced};
 use tapferry_sys::{Captured, Errno, clock};
+use tapferry_tls::{Channel, ChannelError, Received};
 
 use crate::frame::{Carried, Frame, FrameSource};
 use crate::plan::StreamPlan;
 
 /// Why a connection is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConnectionEnd {
     /// The peer closed it, in the middle of a record or not.
     Closed { cut: bool },
-    /// The kernel says why.
-    Failed(Errno),
+    /// The kernel or TLS say why.
+    Failed(ChannelError),
     /// The peer sends what is no stream of frames.
     Malformed(FramingError),
 }
@@ -23,7 +21,7 @@ pub(crate) enum ConnectionEnd {
 /// The input of a stream.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    peer: Option<OwnedFd>,
+    peer: Option<Channel>,
     decoder: Decoder,
     /// When the bytes at hand were read: CLOCK_REALTIME, nanoseconds since 1970.
     arrived: u64,
@@ -40,7 +38,7 @@ impl Reader {
     }
 
     /// Reads from this peer from now on.
-    pub(crate) fn attach(&mut self, peer: OwnedFd) {
+    pub(crate) fn attach(&mut self, peer: Channel) {
         self.decoder.reset();
         self.end = None;
         self.brought = false;
@@ -58,8 +56,8 @@ impl Reader {
     }
 
     /// The connection, if it is over.
-    pub(crate) fn ended(&self) -> Option<&OwnedFd> {
-        self.end.and(self.peer.as_ref())
+    pub(crate) fn ended(&self) -> Option<&Channel> {
+        self.peer.as_ref().filter(|_| self.end.is_some())
     }
 
     /// Why the connection is over, if it is: it is closed then. Complete frames before its end were handed out.
@@ -75,16 +73,16 @@ impl Reader {
             if self.decoder.poll().map_err(ConnectionEnd::Malformed)? {
                 return Ok(true);
             }
-            let Some(peer) = &self.peer else { return Ok(false) };
-            match recv(peer, self.decoder.space(), RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return Err(ConnectionEnd::Closed { cut: !self.decoder.is_between_records() }),
-                Ok((bytes, _)) => {
+            let Some(peer) = &mut self.peer else { return Ok(false) };
+            match peer.receive(self.decoder.space()).map_err(ConnectionEnd::Failed)? {
+                Received::Closed => {
+                    return Err(ConnectionEnd::Closed { cut: !self.decoder.is_between_records() });
+                }
+                Received::Bytes(bytes) => {
                     self.decoder.filled(bytes);
                     self.arrived = clock::realtime_ns();
                 }
-                Err(Errno::AGAIN) => return Ok(false),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(ConnectionEnd::Failed(errno)),
+                Received::Nothing => return Ok(false),
             }
         }
     }

@@ -2,20 +2,22 @@
 //!
 //! Frames are sent from where they lie, a batch in one call; only one that has to be changed on the way, because the
 //! peer takes it whole and it is not, is copied. Where the kernel takes half a frame, the other half is kept, and
-//! nothing else is sent before it.
+//! nothing else is sent before it. With TLS a batch is encrypted as a whole, and is out as a whole: until the kernel
+//! has the last byte of it, its frames have begun.
 
 use std::io::IoSlice;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use arrayvec::ArrayVec;
-use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+use rustix::net::{RecvFlags, recv};
 use tapferry_frame::ethernet::TAG_OFFSET;
 use tapferry_frame::vnet::VnetHeader;
 use tapferry_stream::{Framing, Prefix};
 use tapferry_sys::{Errno, unread};
+use tapferry_tls::{Channel, ChannelError, Sent};
 
-use super::discard::discard;
+use super::discard::{Discarded, discard};
 use crate::counters::DropReason;
 use crate::frame::{Frame, LONGEST_VNET_HDR};
 use crate::outlet::Step;
@@ -31,18 +33,20 @@ const LONGEST_HEAD: usize = 8 + LONGEST_VNET_HDR;
 const PIECES: usize = 4;
 /// Where an untagged frame has its ethertype.
 const TYPE_OFFSET: usize = TAG_OFFSET;
-/// A batch ends when so many bytes had to be copied for it.
+/// A batch ends when so many bytes had to be copied for it, or encrypted.
 const COPIED_AT_MOST: usize = 256 * 1024;
 
 /// The output of a stream.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    peer: Option<OwnedFd>,
+    peer: Option<Channel>,
     /// Whether what the peer sends is ours to read: of a descriptor that was passed, somebody else may have the other
     /// direction.
     is_ours: bool,
     /// Whether the peer may send something.
     may_send: bool,
+    /// Whether the first that it has sent looks like TLS, which it is not answered in.
+    has_heard_tls: bool,
     framing: Framing,
     /// Bytes of the virtio-net header, where it is told.
     vnet_hdr_len: Option<usize>,
@@ -79,6 +83,7 @@ impl Writer {
             peer: None,
             is_ours: !matches!(plan.address, Address::Passed { .. }),
             may_send: false,
+            has_heard_tls: false,
             framing: Framing { vnet_hdr: plan.vnet_hdr, ..Default::default() },
             vnet_hdr_len: plan.vnet_hdr_len,
             complete_offloads,
@@ -91,9 +96,16 @@ impl Writer {
     }
 
     /// Writes to this peer from now on.
-    pub(crate) fn attach(&mut self, peer: OwnedFd) {
-        self.may_send = self.is_ours;
+    pub(crate) fn attach(&mut self, peer: Channel) {
+        // Of a connection with TLS nobody else can read a direction.
+        self.may_send = self.is_ours || peer.is_secure();
+        self.has_heard_tls = false;
         self.peer = Some(peer);
+    }
+
+    /// Whether the peer speaks TLS with us.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.peer.as_ref().is_some_and(Channel::is_secure)
     }
 
     /// Whether to wait for what the peer sends.
@@ -101,12 +113,15 @@ impl Writer {
         self.may_send
     }
 
-    /// Reads what the peer has sent, and forgets it. Says whether there was anything.
-    pub(crate) fn discard(&mut self) -> bool {
-        let Some(peer) = self.peer.as_ref().filter(|_| self.may_send) else { return false };
-        let discarded = discard(peer);
+    /// Reads what the peer has sent, and forgets it. With TLS it may have said why it leaves.
+    pub(crate) fn discard(&mut self) -> Result<Discarded, ChannelError> {
+        let Some(peer) = self.peer.as_mut().filter(|_| self.may_send) else {
+            return Ok(Discarded::default());
+        };
+        let discarded = discard(peer)?;
         self.may_send = !discarded.end;
-        discarded.any
+        self.has_heard_tls |= !peer.is_secure() && discarded.first.is_some_and(begins_tls);
+        Ok(discarded)
     }
 
     /// Closes the connection. A frame that the peer has half of is gone.
@@ -124,32 +139,44 @@ impl Writer {
         self.peer.as_ref().is_none_or(|peer| unread::bytes(peer).is_ok_and(|bytes| bytes == 0))
     }
 
-    /// Sends what is left of a frame. Says whether it is out.
-    pub(crate) fn flush(&mut self) -> Result<bool, Errno> {
-        let Some(peer) = &self.peer else { return Err(Errno::NOTCONN) };
+    /// Whether a peer that is answered without TLS has begun to speak it, or to complain in it.
+    pub(crate) fn has_heard_tls(&self) -> bool {
+        let mut words = [0; 2];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let peer = self.peer.as_ref().filter(|peer| !peer.is_secure());
+        self.has_heard_tls
+            || peer.is_some_and(|peer| recv(peer, &mut words, flags).is_ok()) && begins_tls(words)
+    }
+
+    /// Sends what is left of frames that have begun. Says whether they are out.
+    pub(crate) fn flush(&mut self) -> Result<bool, ChannelError> {
+        let Some(peer) = &mut self.peer else { return Err(Errno::NOTCONN.into()) };
         while self.rest_sent < self.rest.len() {
-            match send(peer, &self.rest[self.rest_sent..], FLAGS) {
-                Ok(sent) => self.rest_sent += sent,
-                Err(Errno::AGAIN) => return Ok(false),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
+            match peer.send(&[IoSlice::new(&self.rest[self.rest_sent..])])?.taken {
+                0 => return Ok(false),
+                taken => self.rest_sent += taken,
             }
         }
+        let is_out = peer.flush();
         self.forget_rest();
-        Ok(true)
+        is_out
     }
 
     /// Sends the first frames of a batch.
     pub(crate) fn send(&mut self, frames: &[Frame<'_>]) -> Step {
         self.made.clear();
         let mut items = ArrayVec::<Item, BATCH>::new();
+        let (is_secure, mut encrypted) = (self.is_secure(), 0);
         for frame in frames.iter().take(BATCH) {
             match self.item(frame) {
-                Ok(item) => items.push(item),
+                Ok(item) => {
+                    encrypted += if is_secure { item.len } else { 0 };
+                    items.push(item);
+                }
                 Err(reason) if items.is_empty() => return Step::Refused { reason, errno: None },
                 Err(_) => break,
             }
-            if self.made.len() >= COPIED_AT_MOST {
+            if self.made.len().max(encrypted) >= COPIED_AT_MOST {
                 break;
             }
         }
@@ -157,17 +184,17 @@ impl Writer {
         for (item, frame) in items.iter().zip(frames) {
             item.push_pieces(frame.captured.bytes, &self.made, &mut pieces);
         }
-        let Some(peer) = &self.peer else { return Step::Broken(Errno::NOTCONN) };
-        let sent = loop {
-            match sendmsg(peer, &pieces, &mut SendAncillaryBuffer::default(), FLAGS) {
-                Ok(sent) => break sent,
-                Err(Errno::AGAIN) => return Step::Blocked,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Step::Broken(errno),
-            }
+        let Some(peer) = &mut self.peer else { return Step::Broken(Errno::NOTCONN.into()) };
+        let sent = match peer.send(&pieces) {
+            Ok(sent) => sent,
+            Err(error) => return Step::Broken(error),
         };
         drop(pieces);
-        self.settle(&items, frames, sent)
+        match sent {
+            Sent { taken: 0, .. } => Step::Blocked,
+            Sent { taken, is_out: true } => self.settle(&items, frames, taken),
+            Sent { is_out: false, .. } => Step::Begun { complete: 0, begun: items.len() },
+        }
     }
 
     /// Says how many frames `sent` bytes are, and keeps the rest of one that left in part.
@@ -185,7 +212,7 @@ impl Writer {
                     self.rest.extend_from_slice(&piece[skipped..]);
                     left -= skipped;
                 }
-                return Step::Begun { complete: index };
+                return Step::Begun { complete: index, begun: 1 };
             }
             left -= item.len;
         }
@@ -271,6 +298,14 @@ impl Item {
     }
 }
 
+/// Whether something begins as a record of TLS does: with a handshake or an alert, and the major version (RFC 8446,
+/// section 5.1).
+fn begins_tls(words: [u8; 2]) -> bool {
+    const HANDSHAKE: u8 = 22;
+    const ALERT: u8 = 21;
+    matches!(words, [HANDSHAKE | ALERT, 3])
+}
+
 /// The virtio-net header of a frame: that which came with it, or what the kernel says of it.
 fn header_of(frame: &Frame<'_>) -> Option<[u8; LONGEST_VNET_HDR]> {
     let mut header = [0; LONGEST_VNET_HDR];
@@ -293,6 +328,3 @@ fn is_announcement(frame: &[u8]) -> bool {
     const RARP: [u8; 2] = [0x80, 0x35];
     frame.len() == LENGTH && frame[TYPE_OFFSET..].starts_with(&RARP)
 }
-
-/// A peer that is gone must not end the process (SIGPIPE); a passed descriptor is left as it is (O_NONBLOCK).
-const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);

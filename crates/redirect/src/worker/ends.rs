@@ -52,7 +52,7 @@ impl NetdevEnd {
 /// A stream, with a peer or without.
 pub(super) struct StreamEnd {
     pub(super) plan: StreamPlan,
-    pub(super) peers: Peers,
+    pub(super) peers: Box<Peers>,
     /// Its address, for people.
     pub(super) address: String,
     pub(super) outages: OutageLog,
@@ -62,6 +62,8 @@ pub(super) struct StreamEnd {
     pub(super) listen_at: Option<u64>,
     /// The last connection brought nonsense, and the present one no frame yet.
     pub(super) doubt: Option<Doubt>,
+    /// What was told lately of handshakes that failed, and when (CLOCK_MONOTONIC, nanoseconds).
+    pub(super) told: Vec<(String, u64)>,
 }
 
 /// What an operator was told of connections that brought nonsense.

@@ -4,7 +4,8 @@
 //! at.
 //!
 //! This file has the loop and the commands; [`ends`] is what the two ends are, [`interfaces`] follows those that are
-//! interfaces, [`streams`] those that are streams, [`datagrams`] has those that are datagrams, [`frames`] has frames moved and waits, [`report`] counts and tells.
+//! interfaces, [`streams`] those that are streams, [`tls`] tells of their certificates, [`datagrams`] has those that are
+//! datagrams, [`frames`] has frames moved and waits, [`report`] counts and tells.
 
 mod datagrams;
 mod ends;
@@ -12,6 +13,7 @@ mod frames;
 mod interfaces;
 mod report;
 mod streams;
+mod tls;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -94,6 +96,7 @@ pub(crate) struct Worker {
     announced_count: bool,
     warned: Vec<&'static str>,
     framing_errors: u64,
+    tls_failures: u64,
     last_error: Option<String>,
     /// When the wall clock was last set: timestamps before that moment are of another clock.
     stepped_at: u64,
@@ -152,13 +155,15 @@ impl Worker {
             commands: inbox.commands,
             clock,
             observer,
-            pumped: Pumped::Idle,
+            // A peer may have sent frames already, which no descriptor tells of where TLS has read them.
+            pumped: Pumped::More,
             awaits_output: None,
             announced_start: false,
             announced_ready: false,
             announced_count: false,
             warned: Vec::new(),
             framing_errors: 0,
+            tls_failures: 0,
             last_error: None,
             stepped_at: 0,
             overflow_checked: clock::monotonic_ns(),
@@ -222,6 +227,7 @@ impl Worker {
         self.listen_again()?;
         self.believe_peer();
         self.mourn_peers()?;
+        self.tell_of_tls();
         self.warn_of_stall();
         self.adapt_capture()
     }

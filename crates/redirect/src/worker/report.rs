@@ -58,6 +58,7 @@ impl Worker {
             input_outages: self.ends.input.facts().outages(now),
             output_outages: self.ends.output.facts().outages(now),
             framing_errors: self.framing_errors,
+            tls_failures: self.tls_failures,
             last_error: self.last_error.clone(),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::event::epoll;
 use rustix::net::sockopt;
 use tapferry_sys::{Errno, Error, clock};
+use tapferry_tls::{Channel, ChannelError};
 
 use super::ends::{Doubt, Input, Side, StreamEnd};
 use super::{Token, Worker, nanos};
@@ -16,6 +17,7 @@ use crate::event::{Event, EventKind};
 use crate::outage::OutageLog;
 use crate::outlet::Exit;
 use crate::plan::StreamPlan;
+use crate::stream::discard::Discarded;
 use crate::stream::is_tcp;
 use crate::stream::peers::{LONGEST_REST, Next, Peers};
 use crate::stream::reader::ConnectionEnd;
@@ -26,17 +28,18 @@ pub(super) fn open(
     side: Side,
     wait: bool,
     wake: &Arc<OwnedFd>,
-) -> Result<(StreamEnd, Option<OwnedFd>), StartError> {
+) -> Result<(StreamEnd, Option<Channel>), StartError> {
     let (peers, peer) = Peers::open(plan, wait, wake)
         .map_err(|error| StartError::stream(side.stream(), &plan.address, error))?;
     let end = StreamEnd {
         plan: plan.clone(),
-        peers,
+        peers: Box::new(peers),
         address: plan.address.to_string(),
         outages: OutageLog::default(),
         connected_at: None,
         listen_at: None,
         doubt: None,
+        told: Vec::new(),
     };
     Ok((end, peer))
 }
@@ -45,8 +48,8 @@ impl Worker {
     /// Begins with the peers that are there, and listens for others.
     pub(super) fn open_streams(
         &mut self,
-        input_peer: Option<OwnedFd>,
-        output_peer: Option<OwnedFd>,
+        input_peer: Option<Channel>,
+        output_peer: Option<Channel>,
     ) -> Result<(), StartError> {
         if self.ends.stream(Side::Output).is_some() {
             self.pipeline.outlet.bar(Some(DropReason::NoPeer));
@@ -76,7 +79,7 @@ impl Worker {
         Ok(())
     }
 
-    fn welcome(&mut self, side: Side, peer: OwnedFd) -> Result<(), StartError> {
+    fn welcome(&mut self, side: Side, peer: Channel) -> Result<(), StartError> {
         let now = clock::monotonic_ns();
         let Some(end) = self.ends.stream(side) else { return Ok(()) };
         let doubtful = end.doubt.is_some();
@@ -112,7 +115,7 @@ impl Worker {
                 Side::Input => EventKind::InputBack,
                 Side::Output => EventKind::OutputBack,
             };
-            self.tell_of_peer(side, kind, "a peer is connected");
+            self.tell_of_peer(side, kind, "a peer is connected", None);
         }
         self.announce_ready();
         Ok(())
@@ -156,55 +159,58 @@ impl Worker {
     /// What the output's descriptor says.
     pub(super) fn hear_output(&mut self, flags: epoll::EventFlags) -> Result<(), StartError> {
         let gone = epoll::EventFlags::HUP | epoll::EventFlags::ERR | epoll::EventFlags::RDHUP;
-        let Exit::Stream(writer) = self.pipeline.outlet.exit() else {
+        let Some(writer) = self.pipeline.outlet.writer() else {
             self.unblock();
             return Ok(());
         };
-        if !flags.intersects(gone) {
-            if flags.contains(epoll::EventFlags::OUT) {
-                self.unblock();
+        let discarded = writer.discard();
+        let (may_send, is_secure) = (writer.may_send(), writer.is_secure());
+        match discarded {
+            // A peer that leaves may have said why.
+            Err(error) => return self.lose_output_peer(Some(&error)),
+            Ok(Discarded { end: true, .. }) if is_secure => return self.lose_output_peer(None),
+            Ok(discarded) if !flags.intersects(gone) => {
+                if flags.contains(epoll::EventFlags::OUT) {
+                    self.unblock();
+                }
+                if !may_send {
+                    self.listen_to_output_peer();
+                }
+                if discarded.first.is_some() {
+                    self.warn_of_discarded();
+                }
+                return Ok(());
             }
-            self.discard_from_output();
-            return Ok(());
+            Ok(_) => {}
         }
-        let Some(peer) = writer.peer() else { return Ok(()) };
-        let reason = match sockopt::socket_error(peer) {
-            Ok(Err(errno)) => errno.to_string(),
-            _ => HAS_LEFT.to_owned(),
-        };
-        self.lose_output_peer(&reason)
+        let Exit::Stream(writer) = self.pipeline.outlet.exit() else { return Ok(()) };
+        let error = writer.peer().and_then(|peer| sockopt::socket_error(peer).ok()?.err());
+        self.lose_output_peer(error.map(ChannelError::System).as_ref())
     }
 
     /// What the output's peer sends goes nowhere.
-    fn discard_from_output(&mut self) {
-        let Some(writer) = self.pipeline.outlet.writer() else { return };
-        let (discarded, may_send) = (writer.discard(), writer.may_send());
-        if !may_send {
-            self.listen_to_output_peer();
-        }
-        if discarded {
-            let address = self.address(Side::Output);
-            self.warn("peer_sends", || {
-                format!(
-                    "outdev '{address}': the peer sends frames, too: they are read and discarded; for both \
-                     directions of one connection hand it to two tapferrys, as fd:N"
-                )
-            });
-        }
+    fn warn_of_discarded(&mut self) {
+        let address = self.address(Side::Output);
+        self.warn("peer_sends", || {
+            format!(
+                "outdev '{address}': the peer sends frames, too: they are read and discarded; for both directions of \
+                 one connection hand it to two tapferrys, as fd:N"
+            )
+        });
     }
 
     /// Tells of a peer that brings frames after others brought nonsense.
     pub(super) fn believe_peer(&mut self) {
         let Input::Stream { end, reader } = &mut self.ends.input else { return };
         if reader.has_brought_frames() && end.doubt.take().is_some() {
-            self.tell_of_peer(Side::Input, EventKind::InputBack, "a peer is connected");
+            self.tell_of_peer(Side::Input, EventKind::InputBack, "a peer is connected", None);
         }
     }
 
     /// Takes leave of peers whose connection is over.
     pub(super) fn mourn_peers(&mut self) -> Result<(), StartError> {
-        if let Some(errno) = self.pipeline.outlet.take_broken() {
-            self.lose_output_peer(&errno.to_string())?;
+        if let Some(error) = self.pipeline.outlet.take_broken() {
+            self.lose_output_peer(Some(&error))?;
         }
         let Input::Stream { reader, .. } = &mut self.ends.input else { return Ok(()) };
         let Some(peer) = reader.ended() else { return Ok(()) };
@@ -215,18 +221,29 @@ impl Worker {
         self.lose_input_peer(end, brought)
     }
 
-    fn lose_output_peer(&mut self, reason: &str) -> Result<(), StartError> {
+    fn lose_output_peer(&mut self, error: Option<&ChannelError>) -> Result<(), StartError> {
         let Self { pipeline, epoll, .. } = self;
+        let mut speaks_tls = false;
         if let Exit::Stream(writer) = pipeline.outlet.exit()
             && let Some(peer) = writer.peer()
         {
             epoll::delete(epoll, peer).ok();
+            speaks_tls = writer.has_heard_tls();
         }
         pipeline.outlet.bar(Some(DropReason::NoPeer));
         pipeline.outlet.detach_peer(&mut pipeline.counters);
         self.awaits_output = None;
+        let (reason, code) = match error {
+            Some(ChannelError::Tls(failure)) => {
+                self.tls_failures += 1;
+                (format!("{failure}; {}", failure.hint()), Some(failure.code()))
+            }
+            _ if speaks_tls => (SPEAKS_TLS.to_owned(), Some("TLS_PEER")),
+            Some(ChannelError::System(errno)) => (errno.to_string(), None),
+            None => (HAS_LEFT.to_owned(), None),
+        };
         if self.announced_ready {
-            self.tell_of_peer(Side::Output, EventKind::OutputMissing, reason);
+            self.tell_of_peer(Side::Output, EventKind::OutputMissing, &reason, code);
         }
         if self.seek_peer(Side::Output, false)? {
             Ok(())
@@ -241,7 +258,11 @@ impl Worker {
             ConnectionEnd::Closed { cut: true } => {
                 ("the peer has left in the middle of a frame, which is discarded".to_owned(), None)
             }
-            ConnectionEnd::Failed(errno) => (errno.to_string(), None),
+            ConnectionEnd::Failed(ChannelError::System(errno)) => (errno.to_string(), None),
+            ConnectionEnd::Failed(ChannelError::Tls(ref failure)) => {
+                self.tls_failures += 1;
+                (format!("{failure}; {}", failure.hint()), Some(failure.code()))
+            }
             ConnectionEnd::Malformed(error) => {
                 self.framing_errors += 1;
                 let reason = format!("connection closed: {error}; {}", error.hint());
@@ -253,27 +274,26 @@ impl Worker {
         let address = self.address(Side::Input);
         let failure = match end {
             ConnectionEnd::Closed { .. } => None,
-            ConnectionEnd::Failed(errno) => Some(StreamError::Refused { attempt: Attempt::Read, errno }),
+            ConnectionEnd::Failed(ChannelError::System(errno)) => {
+                Some(StreamError::Refused { attempt: Attempt::Read, errno })
+            }
+            ConnectionEnd::Failed(ChannelError::Tls(failure)) => Some(StreamError::Tls(failure)),
             ConnectionEnd::Malformed(error) => Some(StreamError::Malformed(error)),
         };
         if let (false, Some(failure)) = (has_another, failure) {
             return Err(StartError::stream(Role::Indev, &address, failure));
         }
         let reason = match code {
-            Some(_) => match self.doubt_peers() {
+            Some("framing_error") => match self.doubt_peers() {
                 Some(untold @ 1..) => format!("{reason} (so did {untold} before it)"),
                 Some(0) => reason,
                 None => return Ok(()),
             },
-            None => reason,
+            _ => reason,
         };
         let kind = if has_another { EventKind::InputMissing } else { EventKind::InputClosed };
-        let event = Event::new(kind, format!("indev '{address}': {reason}")).about_stream(&address);
         if self.announced_ready || !has_another {
-            self.tell(match code {
-                Some(code) => event.with_code(code),
-                None => event,
-            });
+            self.tell_of_peer(Side::Input, kind, &reason, code);
         }
         Ok(())
     }
@@ -361,12 +381,13 @@ impl Worker {
         }
     }
 
-    fn tell_of_peer(&self, side: Side, kind: EventKind, what: &str) {
+    pub(super) fn tell_of_peer(&self, side: Side, kind: EventKind, what: &str, code: Option<&'static str>) {
         let (role, address) = (side.stream(), self.address(side));
-        self.tell(Event::new(kind, format!("{role} '{address}': {what}")).about_stream(&address));
+        let event = Event::new(kind, format!("{role} '{address}': {what}")).about_stream(&address);
+        self.tell(Event { code, ..event });
     }
 
-    fn address(&self, side: Side) -> String {
+    pub(super) fn address(&self, side: Side) -> String {
         match side {
             Side::Input => self.plan.input.to_string(),
             Side::Output => self.plan.output.to_string(),
@@ -395,3 +416,4 @@ const READING_TIME: Duration = Duration::from_millis(100);
 const NEVER_READS: &str = "a QEMU up to 10.0 is deaf after a reconnect: give its `--qmp`";
 
 const HAS_LEFT: &str = "the peer has left";
+const SPEAKS_TLS: &str = "the peer has left: it speaks TLS, and is answered without; give `--tls-creds`";

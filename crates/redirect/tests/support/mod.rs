@@ -153,7 +153,7 @@ pub(crate) fn client(path: &Path) -> StreamPlan {
 }
 
 pub(crate) fn stream(address: Address) -> StreamPlan {
-    StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None }
+    StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None, tls_creds: None }
 }
 
 /// The same end with virtio-net headers.
