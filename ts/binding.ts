@@ -160,8 +160,8 @@ export interface Redirector {
   stop(): Promise<Statistics>
 }
 
-/** Where the destination of a handover listens; exactly one of unix and tcp. */
-export type HandoverAddress = Pick<StreamOptions, 'unix' | 'tcp'>
+/** Where the destination of a handover listens; exactly one of unix and tcp, and with tcp maybe TLS. */
+export type HandoverAddress = Pick<StreamOptions, 'unix' | 'tcp' | 'tlsCreds'>
 
 /** Which VM and which of its netdevs, so that two of different VMs are never joined. */
 export interface HandoverIdentity {
@@ -213,6 +213,8 @@ export type HandoverEventType =
   | 'link_lost'
   | 'link_back'
   | 'peer_refused'
+  /** New connections use the renewed credentials. */
+  | 'credentials_renewed'
   | 'warning'
   /** Once: the report is complete. */
   | 'ended'

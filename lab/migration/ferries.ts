@@ -47,6 +47,9 @@ interface Place {
   readonly variant: Variant
 }
 
+/** For both hosts, where they speak TLS. */
+export const credentialsIn = (directory: string): string => join(directory, 'tls')
+
 export class Ferry {
   readonly #running: Running
   readonly #report: string
@@ -62,7 +65,7 @@ export class Ferry {
 
   private constructor(side: Side, place: Place, way: readonly string[], cleanup: Cleanup) {
     const { host, vm, directory, variant } = place
-    const { killed, unprivileged } = variant.course
+    const { killed, unprivileged, encrypted } = variant.course
     this.#report = join(directory, `${side}-report`)
     // Of the migration before, it would be taken for this one's.
     rmSync(this.#report, { force: true })
@@ -72,7 +75,8 @@ export class Ferry {
       ...way,
       // Of a VM with several, all are meant.
       ...(host.taps.length > 1 ? [] : [flag, NICS[0].netdev]),
-      ...['--qmp', monitor, '--insecure', '--report', this.#report, '--json'],
+      ...['--qmp', monitor, '--report', this.#report, '--json'],
+      ...(encrypted ? ['--tls-creds', credentialsIn(directory)] : ['--insecure']),
       ...(killed ? KILLED_OPTIONS : []),
     ]
     const before = unprivileged ? ['setpriv', ...RAW_ALONE, '--'] : []

@@ -5,10 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { run, TAPFERRY } from '../../test/support/cli.ts'
+import { makeCredentials } from '../../test/support/credentials.ts'
 import type { GuestImage, Vm } from '../../test/support/vm.ts'
 import type { Cleanup } from './cleanup.ts'
 import { type Drops, DropWatch } from './drops.ts'
-import { type Ferried, Ferry } from './ferries.ts'
+import { credentialsIn, type Ferried, Ferry } from './ferries.ts'
 import type { Kill } from './kills.ts'
 import { Machines } from './machine.ts'
 import { migrate } from './migrate.ts'
@@ -78,12 +79,17 @@ export class Scene {
   #guest: Vm
   #number = 0
 
-  /** Of the variant only the machine and the network matter here. */
-  static async open(image: GuestImage, { machine, downtimeMs }: Variant, cleanup: Cleanup): Promise<Scene> {
+  /** Of the variant the machine, the network and the credentials matter here. */
+  static async open(image: GuestImage, variant: Variant, cleanup: Cleanup): Promise<Scene> {
+    const { machine, downtimeMs, course } = variant
     const directory = await mkdtemp(join(tmpdir(), 'tapferry-migration-'))
     cleanup.add(() => rm(directory, { recursive: true, force: true }))
     const { queues = 1, nics = 1 } = machine
     const network = await build({ queues, nics, migrationMbit: megabits(downtimeMs) }, cleanup)
+    if (course.encrypted) {
+      const names = network.hosts.map(({ controlAddress }) => controlAddress)
+      await makeCredentials(credentialsIn(directory), { names })
+    }
     const machines = new Machines(directory, image, machine, cleanup)
     const guest = await machines.boot(network.hosts[0])
     return new Scene(network, machines, guest, directory, cleanup)

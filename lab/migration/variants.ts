@@ -38,6 +38,8 @@ export interface Course {
   readonly killed: boolean
   /** Both tapferrys may open packet sockets, and nothing else. */
   readonly unprivileged: boolean
+  /** Both tapferrys speak TLS. */
+  readonly encrypted: boolean
 }
 
 export interface Variant {
@@ -56,7 +58,7 @@ const PLAIN: Omit<Variant, 'name'> = {
   machine: {},
   course: {
     ...{ source: 'stays', cancelled: false, lateDestination: false, starved: false },
-    ...{ killed: false, unprivileged: false },
+    ...{ killed: false, unprivileged: false, encrypted: false },
   },
   downtimeMs: 350,
   migrations: 3,
@@ -90,6 +92,7 @@ const DIFFERENCES: Readonly<Record<string, Difference>> = {
   'late-dest': { course: { lateDestination: true } },
   starved: { course: { starved: true } },
   unprivileged: { traffic: { broadcasts: 200 }, course: { unprivileged: true } },
+  encrypted: { course: { encrypted: true } },
   killed: { course: { killed: true }, migrations: KILLS.length },
 }
 

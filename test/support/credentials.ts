@@ -2,7 +2,7 @@
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { TESTBED } from './lab.ts'
+import { TESTBED } from './testbed.ts'
 
 /** Times are seconds from now on. */
 export interface Terms {

@@ -69,7 +69,7 @@ class DestinationSession {
   async #start(): Promise<HandoverDestination> {
     const { plan, netdevs, vm, chronicle, monitor } = this.#stage
     const { address, maxHoldBytes, mark, resumeTimeoutMs } = plan
-    const options = { from: handoverAddress(address), maxHoldBytes, mark, resumeTimeoutMs }
+    const options = { from: handoverAddress(plan), maxHoldBytes, mark, resumeTimeoutMs }
     const handle = await loadBinding().HandoverDestination.start(
       { ...options, netdevs: netdevs.map(netdev => netdevOptions(netdev, vm)) },
       event => this.#onEvent(event),

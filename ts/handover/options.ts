@@ -12,7 +12,15 @@ import {
   netdevOptions,
   OUTPUT,
 } from '../options/shared.ts'
-import { byteSize, duration, fileName, integer, netdevName, type ValueParser } from '../options/values.ts'
+import {
+  byteSize,
+  credentialsDirectory,
+  duration,
+  fileName,
+  integer,
+  netdevName,
+  type ValueParser,
+} from '../options/values.ts'
 import { DEFAULT_MARK } from '../run/options.ts'
 import { parseSocketAddress, type SocketAddress } from '../stream/address.ts'
 
@@ -55,9 +63,22 @@ const insecure = flag({
   brief: 'allow TCP between hosts',
   help: [
     'Allow a TCP address that other hosts can reach, on both sides. Frames',
-    'travel as they are: there is no encryption and no password. Without it,',
-    'let ssh carry the connection.',
+    'travel as they are: there is no encryption and no password. Better:',
+    '--tls-creds, or let ssh carry the connection.',
   ],
+})
+
+const tlsCreds = option({
+  flags: '--tls-creds',
+  value: 'DIR',
+  group: ENDPOINTS,
+  brief: 'TLS between the hosts, with these credentials',
+  help: [
+    'Speak TLS with the certificates in this directory, named as those of',
+    "QEMU's tls-creds-x509: client-*.pem at the source, server-*.pem at the",
+    'destination, ca-cert.pem on both. The migration itself can use the same.',
+  ],
+  parse: credentialsDirectory,
 })
 
 const maxHold = option({
@@ -182,13 +203,13 @@ const dryRun = flag({
 })
 
 export const sourceOptions = {
-  ...{ inNetdev, qmp, to, insecure, netns, maxHold, resumeTimeout, mark },
+  ...{ inNetdev, qmp, to, tlsCreds, insecure, netns, maxHold, resumeTimeout, mark },
   ...{ wait, persistent, dryRun, report: reportFile },
   ...output,
 }
 
 export const destinationOptions = {
-  ...{ outNetdev, qmp, from, insecure, netns, maxHold, resumeTimeout, mark },
+  ...{ outNetdev, qmp, from, tlsCreds, insecure, netns, maxHold, resumeTimeout, mark },
   ...{ wait, dryRun, report: reportFile },
   ...output,
 }
@@ -226,12 +247,12 @@ const findings = {
 }
 
 export const checkSourceOptions = {
-  ...{ inNetdev, qmp, to, insecure, netns, maxHold },
+  ...{ inNetdev, qmp, to, tlsCreds, insecure, netns, maxHold },
   ...findings,
 }
 
 export const checkDestinationOptions = {
-  ...{ outNetdev, qmp, from, insecure, netns, maxHold },
+  ...{ outNetdev, qmp, from, tlsCreds, insecure, netns, maxHold },
   ...findings,
 }
 

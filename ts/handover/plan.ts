@@ -25,6 +25,8 @@ export interface HandoverPlan {
   monitor: string
   /** Where the destination listens. */
   address: SocketAddress
+  /** The directory of credentials; undefined: no TLS. */
+  tlsCreds: string | undefined
   maxHoldBytes: number
   resumeTimeoutMs: number
   mark: number
@@ -48,20 +50,21 @@ export function planDestination(options: DestinationOptions): HandoverPlan {
 
 /** What a rehearsal looks at, which does not do all of it. Throws usage errors. */
 export function planCheckSource(options: CheckSourceOptions): HandoverPlan {
-  const { inNetdev, to, netns, insecure, qmp, maxHold } = options
-  return plan('source', { netdevs: inNetdev, address: to, netns, insecure, qmp, maxHold })
+  const { inNetdev, to, netns, tlsCreds, insecure, qmp, maxHold } = options
+  return plan('source', { netdevs: inNetdev, address: to, netns, tlsCreds, insecure, qmp, maxHold })
 }
 
 /** Throws usage errors. */
 export function planCheckDestination(options: CheckDestinationOptions): HandoverPlan {
-  const { outNetdev, from, netns, insecure, qmp, maxHold } = options
-  return plan('destination', { netdevs: outNetdev, address: from, netns, insecure, qmp, maxHold })
+  const { outNetdev, from, netns, tlsCreds, insecure, qmp, maxHold } = options
+  return plan('destination', { netdevs: outNetdev, address: from, netns, tlsCreds, insecure, qmp, maxHold })
 }
 
 interface Given {
   netdevs: readonly string[] | undefined
   address: SocketAddress | undefined
   qmp: string | undefined
+  tlsCreds: string | undefined
   insecure: true | undefined
   netns: string | undefined
   maxHold: number | undefined
@@ -80,7 +83,7 @@ const EXAMPLES: Readonly<Record<Side, string>> = {
 }
 
 function plan(side: Side, given: Given): HandoverPlan {
-  const { netdevs = [], qmp, address, netns, insecure } = given
+  const { netdevs = [], qmp, address, netns, tlsCreds } = given
   const flag = side === 'source' ? '--to' : '--from'
   if (qmp === undefined)
     throw usageError("--qmp is missing: the VM's monitor tells when it stops and runs", EXAMPLES[side])
@@ -88,14 +91,14 @@ function plan(side: Side, given: Given): HandoverPlan {
     const what = side === 'source' ? 'where the destination listens' : 'where to listen for the source'
     throw usageError(`${flag} is missing: ${what}`, EXAMPLES[side])
   }
-  checkSecurity(address, flag, insecure ?? false)
+  checkSecurity(address, flag, given)
   const twice = netdevs.find((name, index) => netdevs.indexOf(name) !== index)
   if (twice !== undefined) throw usageError(`netdev '${twice}' is given twice`, 'give it once')
   if (given.quiet && given.verbose) {
     throw usageError('--quiet and --verbose contradict each other', 'leave one of them out')
   }
   return {
-    ...{ side, netdevs, netns, monitor: qmp, address },
+    ...{ side, netdevs, netns, monitor: qmp, address, tlsCreds },
     maxHoldBytes: given.maxHold ?? DEFAULT_MAX_HOLD,
     resumeTimeoutMs: given.resumeTimeout ?? DEFAULT_RESUME_TIMEOUT_MS,
     mark: given.mark ?? DEFAULT_MARK,
@@ -105,12 +108,21 @@ function plan(side: Side, given: Given): HandoverPlan {
   }
 }
 
-function checkSecurity(address: SocketAddress, flag: string, insecure: boolean): void {
+function checkSecurity(address: SocketAddress, flag: string, { tlsCreds, insecure }: Given): void {
+  if (tlsCreds !== undefined && insecure) {
+    throw usageError('--tls-creds and --insecure contradict each other', 'leave one of them out')
+  }
+  if (tlsCreds !== undefined && address.kind !== 'tcp') {
+    throw usageError(
+      `--tls-creds is for TCP, and ${flag} is a unix socket`,
+      'leave it out, as with QEMU: such a socket does not leave this host',
+    )
+  }
   const isOpen = address.kind === 'tcp' && !isLoopback(address.host)
-  if (isOpen && !insecure) {
+  if (isOpen && !insecure && tlsCreds === undefined) {
     throw usageError(
       `${flag}: the guest's frames would go through ${formatStreamAddress(address)} without encryption or a password`,
-      'use tcp:localhost:PORT and let ssh carry it, or allow it on both sides: --insecure',
+      'encrypt it with --tls-creds DIR on both sides, let ssh carry tcp:localhost:PORT, or allow it: --insecure',
     )
   }
   if (insecure && address.kind !== 'tcp') {

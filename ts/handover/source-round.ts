@@ -69,8 +69,8 @@ export class SourceRound {
   /** Rejects when a netdev cannot be started; the others are stopped then. */
   async start(): Promise<void> {
     const { netdevs, plan, vm } = this.#stage
-    const { maxHoldBytes, mark, resumeTimeoutMs, address } = plan
-    const to = handoverAddress(address)
+    const { maxHoldBytes, mark, resumeTimeoutMs } = plan
+    const to = handoverAddress(plan)
     const starts = netdevs.map(async netdev => {
       const options = { ...netdevOptions(netdev, vm), to, maxHoldBytes, mark, resumeTimeoutMs }
       const handle = await loadBinding().HandoverSource.start(options, event => this.#onEvent(event))

@@ -8,7 +8,6 @@ import type { Monitor } from '../monitor/index.ts'
 import { assumption, type NetdevRole, netdevName, resolveNetdev } from '../netdev/index.ts'
 import { whenThere } from '../netdev/wait.ts'
 import type { Printer } from '../output/printer.ts'
-import type { SocketAddress } from '../stream/address.ts'
 import type { NetClient } from '../vm/info-network.ts'
 import { listNetClients } from '../vm/net-clients.ts'
 import type { HandoverPlan } from './plan.ts'
@@ -125,8 +124,9 @@ async function idOf(
 }
 
 /** Where the destination listens, as the addon wants it. */
-export function handoverAddress(address: SocketAddress): HandoverAddress {
-  return address.kind === 'unix' ? { unix: address.path } : { tcp: address }
+export function handoverAddress({ address, tlsCreds }: HandoverPlan): HandoverAddress {
+  const place = address.kind === 'unix' ? { unix: address.path } : { tcp: address }
+  return tlsCreds === undefined ? place : { ...place, tlsCreds }
 }
 
 /** A netdev as the addon wants it. */

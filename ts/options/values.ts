@@ -3,6 +3,7 @@
  * says what would be right.
  */
 
+import { resolve } from 'node:path'
 import { TapferryError } from '../errors.ts'
 
 /** Turns an option's text into its value; `flag` is for the message. */
@@ -55,6 +56,14 @@ export const netnsName: ValueParser<string> = (text, flag) => {
     text,
     "a name such as 'blue', a path such as '/proc/PID/ns/net', or a process's number",
   )
+}
+
+/** The directory of QEMU's `tls-creds-x509`, from the root on. */
+export const credentialsDirectory: ValueParser<string> = (text, flag) => {
+  if (text === '' || text.includes('\0')) {
+    throw usageError(`${flag}: '${text}' is no directory`, "give the directory of QEMU's tls-creds-x509")
+  }
+  return resolve(text)
 }
 
 /** A file; whether it can be had is found out later. */

@@ -7,13 +7,14 @@ import { formatCount, formatDuration } from './format.ts'
 import type { RecordFields } from './printer.ts'
 
 export function planLines(plan: HandoverPlan, colors: ChalkInstance): string {
-  const { side, netdevs, address } = plan
+  const { side, netdevs, address, tlsCreds } = plan
+  const tls = tlsCreds === undefined ? '' : ` (TLS with ${tlsCreds})`
   const rows: (readonly [name: string, value: string])[] = [
     ['side', side],
     ['netdevs', netdevs.length === 0 ? 'all TAPs of the VM' : netdevs.join(', ')],
     ...(plan.netns === undefined ? [] : [['netns', plan.netns] as const]),
     ['monitor', plan.monitor],
-    [side === 'source' ? 'to' : 'from', formatStreamAddress(address)],
+    [side === 'source' ? 'to' : 'from', formatStreamAddress(address) + tls],
     ['hold', `${formatCount(plan.maxHoldBytes)} bytes for each netdev`],
     ['resume', `within ${formatDuration(plan.resumeTimeoutMs)}`],
     ['mark', `0x${plan.mark.toString(16)}`],
@@ -33,6 +34,7 @@ export function planRecord(plan: HandoverPlan): RecordFields {
     netns: plan.netns,
     qmp: plan.monitor,
     [side === 'source' ? 'to' : 'from']: formatStreamAddress(address),
+    tls_creds: plan.tlsCreds,
     max_hold_bytes: plan.maxHoldBytes,
     resume_timeout_ms: plan.resumeTimeoutMs,
     mark: plan.mark,

@@ -78,7 +78,7 @@ export function parseChardev(text: string, flag: string): Chardev {
   const rest = new Map([...properties].filter(([name]) => name !== 'backend'))
   const given = new Given(subject, rest, SOCKET)
   // chardev-add makes a server unless told otherwise, -chardev a client.
-  const server = given.bool('server') ?? text.trimStart().startsWith('{')
+  const server = given.bool('server') ?? text.startsWith('{')
   checkPlace(given)
   return { id, subject, stream: () => socketStream(given, server) }
 }

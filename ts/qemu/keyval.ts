@@ -26,7 +26,7 @@ export function doubleCommas(text: string): string {
 
 /** `first`: the key of a leading value without one. Throws a SyntaxError for what looks like JSON and is none. */
 export function parseProperties(text: string, first: string): Properties {
-  if (text.trimStart().startsWith('{')) return new Map(pairsOf(parseJson(text)))
+  if (text.startsWith('{')) return new Map(pairsOf(parseJson(text)))
   const pairs = splitAtCommas(text)
     .map((part, index): [string, string] => {
       const [, key, value] = /^([^=]*)=(.*)$/s.exec(part) ?? []

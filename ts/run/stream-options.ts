@@ -1,8 +1,7 @@
 /** The options of `tapferry run` for ends that are streams: QEMU's framing over a socket. */
 
-import { resolve } from 'node:path'
 import { flag, option } from '../options/option.ts'
-import { choice, onOff, usageError, type ValueParser } from '../options/values.ts'
+import { choice, credentialsDirectory, onOff, type ValueParser } from '../options/values.ts'
 import { parseStreamEnd, type StreamEnd, VNET_HDR_LENGTHS } from '../stream/address.ts'
 import { DATAGRAMS, type DatagramAddress, parseDatagramAddress } from '../stream/datagrams.ts'
 
@@ -15,13 +14,6 @@ const vnetHdrLen: ValueParser<number> = (text, flagName) =>
 const end: ValueParser<StreamEnd | DatagramAddress> = (text, flagName) =>
   text.startsWith(DATAGRAMS) ? parseDatagramAddress(text, flagName) : parseStreamEnd(text, flagName)
 
-const directory: ValueParser<string> = (text, flagName) => {
-  if (text === '' || text.includes('\0')) {
-    throw usageError(`${flagName}: '${text}' is no directory`, "give the directory of QEMU's tls-creds-x509")
-  }
-  return resolve(text)
-}
-
 export const streamOptions = {
   indev: option({
     flags: '--indev',
@@ -33,8 +25,8 @@ export const streamOptions = {
       'or filter-redirector (its outdev), -netdev stream, or another tapferry.',
       'ADDR: unix:PATH[,server]  tcp:HOST:PORT[,server]  fd:N; with server it is',
       'listened on, and peers may come and go. A comma of the path is written ,,',
-      'Or dgram:HOST:PORT[,remote=HOST:PORT]  dgram:unix:PATH to be bound there: a',
-      'frame in each datagram, as of -netdev dgram; from remote alone, if given.',
+      'Or dgram:HOST:PORT[,remote=HOST:PORT]  dgram:unix:PATH to be bound there,',
+      'a frame in each datagram, as of -netdev dgram; with remote from there alone.',
     ],
     parse: end,
   }),
@@ -48,7 +40,7 @@ export const streamOptions = {
       'filter-redirector (its indev), -netdev stream, or another tapferry.',
       'A filter-redirector of QEMU up to 10.0 is deaf after its peer has left:',
       'with the --qmp of its VM, tapferry plugs it out and in again then.',
-      'dgram:HOST:PORT[,local=HOST:PORT]  dgram:unix:PATH to send datagrams there,',
+      'dgram:HOST:PORT[,local=HOST:PORT]  dgram:unix:PATH to send datagrams to it,',
       'a whole frame in each, as to -netdev dgram.',
     ],
     parse: end,
@@ -108,16 +100,16 @@ export const streamOptions = {
       'Files that are renewed serve the connections that come then.',
       'For one end alone: ADDR,tls-creds=DIR.',
     ],
-    parse: directory,
+    parse: credentialsDirectory,
   }),
   insecure: flag({
     flags: '--insecure',
     group: STREAMS,
     brief: 'let others reach a tcp server or dgram indev',
     help: [
-      'Listen on an address of TCP or UDP that other hosts can reach. Whoever gets',
-      'there reads or sends frames: there is no encryption and no password. TCP',
-      'with --tls-creds does not need it.',
+      'Listen on an address of TCP or UDP that other hosts can reach. Whoever',
+      'gets there reads or sends frames: there is no encryption and no password.',
+      'TCP with --tls-creds does not need it.',
     ],
   }),
 }

@@ -17,7 +17,8 @@ export function checkCredentials({ streams, now }: Facts): Finding[] {
   )
 }
 
-function checkDirectory(
+/** The findings of one directory. */
+export function checkDirectory(
   about: string,
   { directory, problem, files, exposedKey }: CredentialsFacts,
   now: number,

@@ -1,5 +1,6 @@
 /** What a handover would meet: facts -> findings, the gravest of each kind first. Pure. */
 
+import { checkDirectory } from '../../doctor/checks/credentials.ts'
 import { type Details, error, type Finding, info, ok, warning } from '../../doctor/finding.ts'
 import { ExitStatus } from '../../errors.ts'
 import { quote } from '../../options/words.ts'
@@ -190,10 +191,11 @@ function checkGate({ plan, gate }: RehearsalFacts): Finding[] {
   ]
 }
 
-function checkSecurity({ plan }: RehearsalFacts): Finding[] {
+function checkSecurity({ plan, credentials, now }: RehearsalFacts): Finding[] {
   const { address, side } = plan
-  if (address.kind !== 'tcp' || isLoopback(address.host)) return []
   const about = `${side === 'source' ? '--to' : '--from'} ${formatStreamAddress(address)}`
+  if (credentials !== undefined) return checkDirectory(about, credentials, now)
+  if (address.kind !== 'tcp' || isLoopback(address.host)) return []
   return [info('INSECURE', about, 'frames travel between the hosts without encryption or a password')]
 }
 

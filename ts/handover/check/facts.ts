@@ -2,7 +2,8 @@
 
 import { open } from 'node:fs/promises'
 import type { GateKind, HostInterface } from '../../binding.ts'
-import type { MonitorFacts, OwnProcess } from '../../doctor/facts.ts'
+import type { CredentialsFacts, MonitorFacts, OwnProcess } from '../../doctor/facts.ts'
+import { lookInto as lookIntoCredentials } from '../../doctor/gather/credentials.ts'
 import { memoryAvailable, ownProcess } from '../../doctor/gather/host.ts'
 import { askMonitor } from '../../doctor/gather/monitor.ts'
 import { TapferryError } from '../../errors.ts'
@@ -29,6 +30,10 @@ export interface RehearsalFacts {
   readonly vmProcess: VmProcessFacts
   /** By what a gate can be closed, or why none can. */
   readonly gate: GateKind | TapferryError
+  /** For TLS; undefined where there is none. */
+  readonly credentials: CredentialsFacts | undefined
+  /** In milliseconds since 1970. */
+  readonly now: number
   /** With the other side; undefined where there is nothing to meet for. */
   readonly meeting: Meeting | undefined
   /** How long the other side was waited for. */
@@ -64,6 +69,11 @@ export async function gatherRehearsal(plan: HandoverPlan, patience: Patience): P
       gate: await loadBinding()
         .probeGate()
         .catch(error => TapferryError.from(error)),
+      credentials:
+        plan.tlsCreds === undefined
+          ? undefined
+          : await lookIntoCredentials(plan.tlsCreds, plan.side === 'destination'),
+      now: Date.now(),
       meeting: await meetOther(plan, connection, netdevs, patience),
       patienceMs: patience.milliseconds,
     }

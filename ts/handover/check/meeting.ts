@@ -50,8 +50,7 @@ async function visit(
   netdevs: readonly HandoverNetdevOptions[],
   { milliseconds, onWaiting }: Patience,
 ): Promise<HandoverEncounter[]> {
-  const look = (netdev: HandoverNetdevOptions) =>
-    loadBinding().visitHandover(netdev, handoverAddress(plan.address))
+  const look = (netdev: HandoverNetdevOptions) => loadBinding().visitHandover(netdev, handoverAddress(plan))
   const until = performance.now() + milliseconds
   const encounters: HandoverEncounter[] = []
   let isWaiting = false
@@ -75,7 +74,7 @@ async function receive(
   netdevs: readonly HandoverNetdevOptions[],
   { milliseconds, onWaiting }: Patience,
 ): Promise<HandoverEncounter[]> {
-  const rehearsal = await loadBinding().HandoverRehearsal.start([...netdevs], handoverAddress(plan.address))
+  const rehearsal = await loadBinding().HandoverRehearsal.start([...netdevs], handoverAddress(plan))
   const encounters: HandoverEncounter[] = []
   const isComplete = () =>
     netdevs.every(({ identity }) => encounters.some(({ netdev }) => netdev === identity.netdevId))

@@ -1,5 +1,7 @@
 //! What each side of a handover is told, as JavaScript writes it.
 
+use std::path::PathBuf;
+
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 use tapferry_handover::{DestinationPlan, Identity, RamBlock, RingLocation, SourcePlan};
@@ -16,6 +18,8 @@ pub struct HandoverAddress {
     pub unix: Option<String>,
     /// An address of TCP.
     pub tcp: Option<TcpAddress>,
+    /// The directory of credentials; left out, there is no TLS.
+    pub tls_creds: Option<String>,
 }
 
 impl HandoverAddress {
@@ -29,7 +33,8 @@ impl HandoverAddress {
             vnet_hdr_length: None,
             tls_creds: None,
         })?;
-        Ok(StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None, tls_creds: None })
+        let tls_creds = self.tls_creds.map(PathBuf::from);
+        Ok(StreamPlan { address, vnet_hdr: false, vnet_hdr_len: None, namespace: None, tls_creds })
     }
 }
 
