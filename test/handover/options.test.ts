@@ -58,6 +58,11 @@ const accepted: readonly (readonly [args: string[], fields: Record<string, unkno
   [['source', '--qmp=q', '--to=unix:/run/a,,b'], { to: 'unix:/run/a,b' }],
   [['dest', '--qmp=q', '--from=tcp::4000', '--insecure'], { from: 'tcp::4000' }],
   [['dest', '--qmp=q', '--from=tcp:localhost:4000', '--out-netdev=hn0'], { netdevs: 'hn0' }],
+  [
+    ['source', '--qmp=q', '--to=tcp:192.0.2.1:4000', '--tls-creds=/etc/tls'],
+    { to: 'tcp:192.0.2.1:4000', tls_creds: '/etc/tls' },
+  ],
+  [['dest', '--qmp=q', '--from=tcp::4000', '--tls-creds=/etc/tls'], { tls_creds: '/etc/tls' }],
 ]
 
 for (const [args, fields] of accepted) {
@@ -77,6 +82,13 @@ const refused: readonly (readonly [args: string[], message: RegExp, hint: RegExp
   [['dest', '--qmp=q', '--from=tcp::4000'], /without encryption/, /--insecure/],
   [['check', 'source', '--qmp=q', '--to=tcp:192.0.2.1:4000'], /without encryption/, /--insecure/],
   [[...SOURCE, '--insecure'], /--insecure is for TCP/, /leave it out/],
+  [[...SOURCE, '--tls-creds=/etc/tls'], /--tls-creds is for TCP/, /leave it out/],
+  [
+    ['dest', '--qmp=q', '--from=tcp::4000', '--tls-creds=/etc/tls', '--insecure'],
+    /--tls-creds and --insecure contradict each other/,
+    /leave one of them out/,
+  ],
+  [['dest', '--qmp=q', '--from=tcp::4000', '--tls-creds='], /'' is no directory/, /tls-creds-x509/],
   [['source', '--qmp=q', '--to=tcp::4000'], /names no host/, /localhost/],
   [['source', '--qmp=q', '--to=fd:3'], /is a descriptor/, /for example/],
   [['dest', '--qmp=q', '--from=unix:/a,server'], /has the option 'server'/, /leave it out/],

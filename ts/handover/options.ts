@@ -89,7 +89,7 @@ const maxHold = option({
   brief: 'memory for frames that wait',
   help: [
     'Memory for frames that wait, for each netdev: bytes, or a number with k,',
-    'M or G for 1024, 1024 k, 1024 M. What finds no room is dropped and counted.',
+    'M or G for 1024, 1024 k, 1024 M. What finds no room is dropped, counted.',
   ],
   parse: byteSize(MIN_HOLD_BYTES, MAX_HOLD_BYTES, "a size from '1M' to '4095M', such as '256M'"),
 })
@@ -101,9 +101,9 @@ const resumeTimeout = option({
   group: HANDOVER,
   brief: 'until the VM runs',
   help: [
-    "How long the destination's VM may take until it runs, once its migration is",
-    'complete at the source (there: once the source is gone): seconds, or with a',
-    'unit: 500ms, 10s, 5m.',
+    "How long the destination's VM may take until it runs, once its migration",
+    'is complete at the source (there: once the source is gone): seconds, or',
+    'with a unit: 500ms, 10s, 5m.',
   ],
   parse: duration({ zero: false }),
 })

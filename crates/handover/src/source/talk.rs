@@ -26,17 +26,21 @@ impl Worker {
         if self.link.is_to_greet() {
             let hello = self.hello();
             self.link.greet(&hello);
-            while let Some(notice) = self.link.take_notice() {
-                let text = format!("{}: {notice}", self.plan.to.address);
-                match notice.code() {
-                    Some(code) => self.warn(code, &text),
-                    None => self.tell(EventKind::CredentialsRenewed, text),
-                }
-            }
         }
+        self.tell_of_tls();
         match self.hear() {
             Ok(()) => Ok(()),
             Err(loss) => self.lose_link(&loss),
+        }
+    }
+
+    fn tell_of_tls(&mut self) {
+        while let Some(notice) = self.link.take_notice() {
+            let text = format!("{}: {notice}", self.plan.to.address);
+            match notice.code() {
+                Some(code) => self.warn(code, &text),
+                None => self.tell(EventKind::CredentialsRenewed, text),
+            }
         }
     }
 
