@@ -20,11 +20,11 @@ export const handoverFamily: CommandHelp = {
   examples: [
     [
       'before a live migration, where the VM runs: no frame is lost',
-      'tapferry handover source --qmp qmp0 --to tcp:192.0.2.2:4000 --tls-creds DIR',
+      'tapferry handover source --qmp qmp0 --to tcp:hv-2:4000 --tls-creds DIR',
     ],
     [
       'and where QEMU waits for it with -incoming',
-      'tapferry handover dest --qmp qmp0 --from tcp:192.0.2.2:4000 --tls-creds DIR',
+      'tapferry handover dest --qmp qmp0 --from tcp::4000 --tls-creds DIR',
     ],
   ],
   options: {},
@@ -39,7 +39,7 @@ export const handoverHelps: readonly CommandHelp[] = [
     examples: [
       [
         'before a live migration, where the VM runs: no frame is lost',
-        'tapferry handover source --qmp qmp0 --to tcp:192.0.2.2:4000 --tls-creds DIR',
+        'tapferry handover source --qmp qmp0 --to tcp:hv-2:4000 --tls-creds DIR',
       ],
       [
         'one of its netdevs, through a socket that ssh carries',
@@ -56,7 +56,7 @@ export const handoverHelps: readonly CommandHelp[] = [
     examples: [
       [
         'the same, where QEMU waits for it with -incoming',
-        'tapferry handover dest --qmp qmp0 --from tcp:192.0.2.2:4000 --tls-creds DIR',
+        'tapferry handover dest --qmp qmp0 --from tcp::4000 --tls-creds DIR',
       ],
     ],
     options: destinationOptions,
@@ -69,7 +69,7 @@ export const handoverHelps: readonly CommandHelp[] = [
     examples: [
       [
         'privileges, the cut, and what the other host has',
-        'tapferry handover check source --qmp qmp0 --to tcp:192.0.2.2:4000 --tls-creds DIR',
+        'tapferry handover check source --qmp qmp0 --to tcp:hv-2:4000 --tls-creds DIR',
       ],
     ],
     options: checkSourceOptions,
@@ -82,7 +82,7 @@ export const handoverHelps: readonly CommandHelp[] = [
     examples: [
       [
         'privileges, the gate, and what the other host has: waits for it',
-        'tapferry handover check dest --qmp qmp0 --from tcp:192.0.2.2:4000 --tls-creds DIR',
+        'tapferry handover check dest --qmp qmp0 --from tcp::4000 --tls-creds DIR',
       ],
     ],
     options: checkDestinationOptions,
