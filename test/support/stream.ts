@@ -153,7 +153,8 @@ export function plugChardev(
   const addr =
     'path' in place
       ? { type: 'unix', data: { path: place.path } }
-      : { type: 'inet', data: { host: 'localhost', port: String(place.port), ipv4: true } }
+      : // No name: where there is only a loopback, QEMU's client resolves none (AI_ADDRCONFIG).
+        { type: 'inet', data: { host: '127.0.0.1', port: String(place.port) } }
   const again = reconnect === undefined ? {} : { reconnect }
   const secure = tlsCreds === undefined ? {} : { 'tls-creds': tlsCreds }
   const data = { addr, server, ...secure, ...(server ? { wait: false } : again) }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -529,6 +530,30 @@ fn peers_that_bring_nonsense_again_and_again_do_not_fill_the_log() {
     right.send(&[], &numbered(0));
     running.wait_told(EventKind::InputBack, 2);
     assert_eq!(b.wait_for(1, PATIENCE).ranges(0), [(0, 0)]);
+    running.stop();
+}
+
+/// It waits for an answer for ever; what looks like TLS later on is the middle of a frame.
+#[test]
+fn a_peer_that_begins_in_tls_is_told_of_and_left() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let directory = Directory::new();
+    let _a = Reader::on_tap(tap("tapA"));
+    let running = start(to(server(&directory.path("out"))));
+    let mut stranger = UnixStream::connect(directory.path("out")).unwrap();
+    stranger.write_all(b"\x16\x03\x01").unwrap();
+    running.wait_told(EventKind::OutputMissing, 1);
+    assert!(running.events().iter().any(|event| event.code == Some("TLS_PEER")), "{:?}", running.events());
+    assert_eq!(stranger.read(&mut [0]).unwrap(), 0);
+
+    let mut peer = Peer::connect(&directory.path("out"), false);
+    running.wait_told(EventKind::OutputBack, 2);
+    peer.send(&[], &[0; 60]);
+    running.wait_told(EventKind::Warning, 1);
+    peer.send(&[], &[0x16, 0x03].repeat(30));
+    support::send("tapA", 0..1);
+    assert_eq!(peer.receive().unwrap().frame.len(), 64);
+    assert_eq!(running.told(EventKind::OutputMissing), 1);
     running.stop();
 }
 

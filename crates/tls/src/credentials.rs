@@ -15,6 +15,11 @@ use crate::directory::{Files, Layout, Stamp};
 use crate::error::{CredentialsError, Fault};
 use crate::validity::{Moment, Validity};
 
+/// Bytes of a TLS record at most, with its header of five (RFC 8446, section 5.1). A QEMU reads 4096 bytes at once
+/// (CHR_READ_BUF_LEN, include/chardev/char.h), and what GnuTLS keeps of a longer record for the next time it does not see
+/// until more comes: the last frames of a burst would wait there for those of the next one.
+const LONGEST_RECORD: usize = 5 + 4096;
+
 /// Which side of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -162,6 +167,7 @@ impl Loaded {
                     .with_cert_resolver(key);
                 config.session_storage = Arc::new(Forgetful);
                 config.send_tls13_tickets = 1;
+                config.max_fragment_size = Some(LONGEST_RECORD);
                 Config::Server(Arc::new(config))
             }
             (Side::Server, None) => return Err(CredentialsError::new(&layout.certificate, Fault::Missing)),
@@ -181,6 +187,7 @@ impl Loaded {
                 };
                 // Each connection shows and sees certificates.
                 config.resumption = Resumption::disabled();
+                config.max_fragment_size = Some(LONGEST_RECORD);
                 Config::Client(Arc::new(config))
             }
         };

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, recv};
 use support::{Directory, connected, read_all, send_all, shake};
 use tapferry_testbed::certificates::Terms;
 use tapferry_tls::{Channel, ChannelError, Handshakes, Received, Side};
@@ -20,6 +21,31 @@ fn frames_arrive_whole_and_in_order_in_both_directions() {
     assert_eq!(read_all(&mut server, message.len()), message);
     send_all(&mut server, &message);
     assert_eq!(read_all(&mut client, message.len()), message);
+}
+
+/// A QEMU that has read a part of a record forgets about the rest of it until more comes.
+#[test]
+fn a_record_is_as_long_as_qemu_reads_at_once() {
+    const HEADER: usize = 5;
+    /// Type and tag of TLS 1.3, in bytes.
+    const AROUND: usize = 17;
+    let creds = Directory::new(&Terms::default());
+    let (mut client, mut server) = connected(&creds, &creds, "localhost");
+    let records = |from: &mut Channel, to: &Channel| {
+        send_all(from, &[7; 10_000]);
+        let mut wire = [0; 20_000];
+        let (filled, _) = recv(to, &mut wire[..], RecvFlags::PEEK).unwrap();
+        let mut rest = &wire[..filled];
+        let mut lengths = Vec::new();
+        while let [_, _, _, high, low, ..] = *rest {
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            lengths.push(length - AROUND);
+            rest = &rest[HEADER + length..];
+        }
+        lengths
+    };
+    assert_eq!(records(&mut client, &server), [4096, 4096, 1808]);
+    assert_eq!(records(&mut server, &client), [4096, 4096, 1808]);
 }
 
 #[test]

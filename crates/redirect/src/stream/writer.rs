@@ -45,8 +45,8 @@ pub(crate) struct Writer {
     is_ours: bool,
     /// Whether the peer may send something.
     may_send: bool,
-    /// Whether the first that it has sent looks like TLS, which it is not answered in.
-    has_heard_tls: bool,
+    /// The beginning of all that it has sent.
+    first_heard: Option<[u8; 2]>,
     framing: Framing,
     /// Bytes of the virtio-net header, where it is told.
     vnet_hdr_len: Option<usize>,
@@ -83,7 +83,7 @@ impl Writer {
             peer: None,
             is_ours: !matches!(plan.address, Address::Passed { .. }),
             may_send: false,
-            has_heard_tls: false,
+            first_heard: None,
             framing: Framing { vnet_hdr: plan.vnet_hdr, ..Default::default() },
             vnet_hdr_len: plan.vnet_hdr_len,
             complete_offloads,
@@ -99,7 +99,7 @@ impl Writer {
     pub(crate) fn attach(&mut self, peer: Channel) {
         // Of a connection with TLS nobody else can read a direction.
         self.may_send = self.is_ours || peer.is_secure();
-        self.has_heard_tls = false;
+        self.first_heard = None;
         self.peer = Some(peer);
     }
 
@@ -120,7 +120,7 @@ impl Writer {
         };
         let discarded = discard(peer)?;
         self.may_send = !discarded.end;
-        self.has_heard_tls |= !peer.is_secure() && discarded.first.is_some_and(begins_tls);
+        self.first_heard = self.first_heard.or(discarded.first);
         Ok(discarded)
     }
 
@@ -141,11 +141,12 @@ impl Writer {
 
     /// Whether a peer that is answered without TLS has begun to speak it, or to complain in it.
     pub(crate) fn has_heard_tls(&self) -> bool {
-        let mut words = [0; 2];
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let peer = self.peer.as_ref().filter(|peer| !peer.is_secure());
-        self.has_heard_tls
-            || peer.is_some_and(|peer| recv(peer, &mut words, flags).is_ok()) && begins_tls(words)
+        let Some(peer) = self.peer.as_ref().filter(|peer| !peer.is_secure()) else { return false };
+        let unread = || {
+            let mut words = [0; 2];
+            recv(peer, &mut words, RecvFlags::PEEK | RecvFlags::DONTWAIT).ok().map(|_| words)
+        };
+        self.first_heard.or_else(unread).is_some_and(begins_tls)
     }
 
     /// Sends what is left of frames that have begun. Says whether they are out.

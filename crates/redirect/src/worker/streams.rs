@@ -169,6 +169,10 @@ impl Worker {
             // A peer that leaves may have said why.
             Err(error) => return self.lose_output_peer(Some(&error)),
             Ok(Discarded { end: true, .. }) if is_secure => return self.lose_output_peer(None),
+            // It waits for an answer in TLS, for ever.
+            Ok(Discarded { first: Some(_), .. }) if writer.has_heard_tls() => {
+                return self.lose_output_peer(None);
+            }
             Ok(discarded) if !flags.intersects(gone) => {
                 if flags.contains(epoll::EventFlags::OUT) {
                     self.unblock();
@@ -416,4 +420,5 @@ const READING_TIME: Duration = Duration::from_millis(100);
 const NEVER_READS: &str = "a QEMU up to 10.0 is deaf after a reconnect: give its `--qmp`";
 
 const HAS_LEFT: &str = "the peer has left";
-const SPEAKS_TLS: &str = "the peer has left: it speaks TLS, and is answered without; give `--tls-creds`";
+const SPEAKS_TLS: &str =
+    "connection closed: the peer speaks TLS, and is answered without; give `--tls-creds`";
