@@ -10,6 +10,12 @@ const C1 = 'socket,id=c1,path=/run/c1'
 const MIRROR = 'filter-mirror,id=m0,netdev=hn0,queue=tx,outdev=c0'
 const INDEV = 'filter-redirector,id=f0,netdev=hn0,queue=tx,indev=c0'
 
+/** A mirror whose chardev has these credentials. */
+const secure = (chardev: string, credentials: string): Partial<RunOptions> => ({
+  chardev: [chardev],
+  object: [`tls-creds-x509,id=t,dir=/etc/pki/qemu${credentials}`, MIRROR],
+})
+
 type Case = readonly [options: Partial<RunOptions>, ...comesTo: string[]]
 
 /** One chardev as the outdev of a mirror. */
@@ -33,6 +39,22 @@ const comesTo: readonly Case[] = [
   through('socket,id=c0,port=4000,server=on,noipv6', 'tcp:0.0.0.0:4000,server', { insecure: true }),
   through('socket,id=c0,fd=5', 'fd:5'),
   through('socket,id=c0,fd=5,server=on,wait=off', 'fd:5'),
+  [
+    secure('socket,id=c0,host=h,port=4000,tls-creds=t', ',endpoint=client,verify-peer=on'),
+    '--in-netdev=hn0 --queue=tx --outdev=tcp:h:4000,tls-creds=/etc/pki/qemu',
+  ],
+  [
+    // Without --insecure: whoever connects shows a certificate.
+    secure('socket,id=c0,port=4000,server=on,wait=off,tls-creds=t', ',endpoint=server'),
+    '--in-netdev=hn0 --queue=tx --outdev=tcp::4000,server,tls-creds=/etc/pki/qemu',
+  ],
+  [
+    {
+      chardev: ['socket,id=c0,host=h,port=4000,tls-creds=t'],
+      object: ['tls-creds-x509,id=t,dir=/etc/a,,b', INDEV],
+    },
+    '--indev=tcp:h:4000,tls-creds=/etc/a,,b --out-netdev=hn0',
+  ],
   [{ chardev: [C0], object: [INDEV] }, '--indev=unix:/run/c0 --out-netdev=hn0'],
   [
     // A QEMU keeps what an indev brings for a VM that is stopped.
@@ -120,6 +142,7 @@ test('what is left out or differs a little is told', t => {
     chardev: [C0, C1, 'pty,id=p'],
     object: [
       'iothread,id=t',
+      'tls-creds-x509,id=x,dir=/etc/pki/qemu',
       'filter-buffer,id=b,netdev=hn0,interval=1500',
       `${MIRROR},position=id=rew0`,
       INDEV.replace('c0', 'c1,position=head'),
@@ -127,6 +150,7 @@ test('what is left out or differs a little is told', t => {
   })
   t.deepEqual(notes, [
     "iothread 't': left out, it has no part in frames",
+    "tls-creds-x509 'x': left out, no stream uses it",
     "chardev 'p': left out, no object uses it",
     "filter-buffer 'b': holds the copies; what the guest gets or sends is not held",
     "filter-buffer 'b': an interval of 2 ms, the next longer one",
@@ -186,6 +210,17 @@ const invalid: readonly Refused[] = [
     /^chardev 'c1': chardev 'c0' has unix:\/x,server already$/,
     /of two ends one is the server/,
   ],
+  [
+    secure('socket,id=c0,port=1,server,tls-creds=tls', ',endpoint=server'),
+    /^filter-mirror 'm0': No TLS credentials with id 'tls'$/,
+    /^add --object tls-creds-x509,id=tls,dir=DIR,endpoint=server$/,
+  ],
+  [secure('socket,id=c0,host=h,port=1,tls-creds=m0', ''), /Object with id 'm0' is not TLS credentials$/],
+  [
+    secure('socket,id=c0,host=h,port=1,tls-creds=t', ',endpoint=server'),
+    /^filter-mirror 'm0': Expected TLS credentials for client endpoint$/,
+    /^write tls-creds-x509 't' with endpoint=client, or one more for it$/,
+  ],
 ]
 
 const unsupported: readonly Refused[] = [
@@ -229,10 +264,11 @@ const unsupported: readonly Refused[] = [
   [chardev('socket,id=c0,path=/x,mux=on'), /mux=on is for several users/],
   [chardev('socket,id=c0,port=1,to=5,server'), /to= leaves open which port it will be$/],
   [
-    chardev('socket,id=c0,host=h,port=1,tls-creds=t'),
-    /^filter-mirror 'm0': tls-creds=t would be encrypted/,
-    /tunnel/,
+    secure('socket,id=c0,host=h,port=1,tls-creds=t', ',endpoint=client,verify-peer=off'),
+    /^tls-creds-x509 't': verify-peer=off would let anybody be the peer$/,
   ],
+  [secure('socket,id=c0,host=h,port=1,tls-creds=t', ',priority=NORMAL'), /priority= is a text of GnuTLS$/],
+  [secure('socket,id=c0,host=h,port=1,tls-creds=t', ',passwordid=s'), /passwordid= is for a key with a/],
   [chardev('socket,id=c0,path=/x,logfile=/y'), /logfile= is not written$/],
   [chardev('socket,id=c0,path=/x,tls-authz=a'), /tls-authz= cannot be asked here$/],
   [chardev('socket,id=c0,host=example.org,port=1,ipv4'), /host=example.org is a name/, /an address of IPv4/],
@@ -251,6 +287,11 @@ for (const [code, cases] of [
     })
   }
 }
+
+test('TLS on a unix socket is refused, as in QEMU', t => {
+  const error = refusal(secure('socket,id=c0,path=/x,tls-creds=t', ''))
+  t.regex(error.message, /^filter-mirror 'm0': --outdev: .*: it wants TLS on a unix socket$/)
+})
 
 test('what tapferry itself refuses names the object', t => {
   const error = refusal({ chardev: ['socket,id=c0,host=0.0.0.0,port=9003,server,nowait'], object: [MIRROR] })

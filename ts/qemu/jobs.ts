@@ -4,7 +4,8 @@
  *     keyval.ts    the syntax          given.ts    values by name and type
  *     chardev.ts   one -chardev        object.ts   one -object
  *     chain.ts     the order of filters, and which of them a buffer is for
- *     chardevs.ts  who uses which     meaning.ts      what cannot mean the same here
+ *     chardevs.ts  who uses which      credentials.ts  whose TLS credentials
+ *     meaning.ts   what cannot mean the same here
  *
  * A job is texts of options, which are then read by the very parsers of the options: so that both spellings cannot
  * come to mean different things.
@@ -12,10 +13,12 @@
 
 import type { TapferryError } from '../errors.ts'
 import { bufferFor, type Chain, chainOf, type Filter, indevsBefore } from './chain.ts'
-import { type ChardevStream, parseChardev } from './chardev.ts'
+import { parseChardev } from './chardev.ts'
 import { Chardevs } from './chardevs.ts'
+import { Credentials } from './credentials.ts'
 import { Refusals, refuseTwins, unsupported } from './failures.ts'
-import { refuseDirections, refuseEncryption, refuseIdleBuffer, refuseRedirection } from './meaning.ts'
+import { doubleCommas } from './keyval.ts'
+import { refuseDirections, refuseIdleBuffer, refuseRedirection } from './meaning.ts'
 import { type BufferFilter, parseObject, type QemuObject, type StreamFilter } from './object.ts'
 
 /** Options of `tapferry run` by their keys, as texts; a switch is an empty one. */
@@ -48,10 +51,11 @@ export function jobsOf(
   const chardevs = new Chardevs(chardevTexts.map(text => parseChardev(text, '--chardev')))
   const objects = objectTexts.flatMap(text => refusals.collect(() => parseObject(text, '--object')))
   refuseTwins('object', objects)
+  const credentials = new Credentials(objects, refusals.none)
   const chain = chainOf(objects.filter((object): object is Filter => 'place' in object))
   const work = objects
     .filter(object => object.kind === 'stream')
-    .flatMap(filter => refusals.collect(() => workOf(filter, chain, chardevs)))
+    .flatMap(filter => refusals.collect(() => workOf(filter, chain, chardevs, credentials)))
   const idle = chain.filters
     .filter(filter => filter.kind === 'buffer')
     .filter(buffer => buffer.status && !work.some(each => each.buffer === buffer))
@@ -61,23 +65,27 @@ export function jobsOf(
   if (work.length === 0) throw nothingToDo(objects)
   return {
     jobs: work.map(each => jobOf(each, holdsWhileStopped)),
-    notes: notesOf(work, objects, chain, chardevs),
+    notes: notesOf(work, objects, chain, chardevs, credentials),
   }
 }
 
 /** A filter with all that belongs to it. */
 interface Work {
   readonly filter: StreamFilter
-  readonly stream: ChardevStream
+  /** As `--indev` and `--outdev` take it. */
+  readonly address: string
+  readonly reconnects: boolean
   readonly buffer: BufferFilter | undefined
 }
 
-function workOf(filter: StreamFilter, chain: Chain, chardevs: Chardevs): Work {
+function workOf(filter: StreamFilter, chain: Chain, chardevs: Chardevs, credentials: Credentials): Work {
   refuseRedirection(filter)
   refuseDirections(filter)
   const stream = chardevs.use(filter.outdev ?? filter.indev ?? '', filter)
-  refuseEncryption(filter, stream.tlsCreds)
-  return { filter, stream, buffer: bufferFor(filter, chain) }
+  const directory = credentials.directoryFor(filter, stream)
+  const address =
+    directory === undefined ? stream.address : `${stream.address},tls-creds=${doubleCommas(directory)}`
+  return { filter, address, reconnects: stream.reconnects, buffer: bufferFor(filter, chain) }
 }
 
 function nothingToDo(objects: readonly QemuObject[]): TapferryError {
@@ -89,20 +97,18 @@ function nothingToDo(objects: readonly QemuObject[]): TapferryError {
   )
 }
 
-function jobOf({ filter, stream, buffer }: Work, holdsWhileStopped: boolean): Job {
+function jobOf({ filter, address, reconnects, buffer }: Work, holdsWhileStopped: boolean): Job {
   const { id, subject, netdev, queue, status, vnetHdrSupport, enableWhenStopped } = filter
   const captures = filter.outdev !== undefined
   const keeps = holdsWhileStopped && !captures && enableWhenStopped === undefined
   const hold = buffer === undefined ? (keeps ? 'until-running' : undefined) : String(holdMs(buffer))
   const texts = {
-    ...(captures
-      ? { inNetdev: netdev, queue, outdev: stream.address }
-      : { indev: stream.address, outNetdev: netdev }),
+    ...(captures ? { inNetdev: netdev, queue, outdev: address } : { indev: address, outNetdev: netdev }),
     ...(vnetHdrSupport ? { vnetHdrSupport: 'on' } : {}),
     ...(status ? {} : { status: 'off' }),
     ...(enableWhenStopped === undefined ? {} : { enableWhenStopped: enableWhenStopped ? 'on' : 'off' }),
     ...(hold === undefined ? {} : { hold }),
-    ...(stream.reconnects ? { wait: '' } : {}),
+    ...(reconnects ? { wait: '' } : {}),
   }
   return { id, subject, texts }
 }
@@ -116,12 +122,14 @@ function notesOf(
   objects: readonly QemuObject[],
   chain: Chain,
   chardevs: Chardevs,
+  credentials: Credentials,
 ): string[] {
   const buffers = [...new Set(work.flatMap(({ buffer }) => buffer ?? []))]
   return [
     ...objects
-      .filter(({ kind }) => kind === 'bystander' || kind === 'tls-creds')
+      .filter(({ kind }) => kind === 'bystander')
       .map(({ subject }) => `${subject}: left out, it has no part in frames`),
+    ...credentials.unused.map(({ subject }) => `${subject}: left out, no stream uses it`),
     ...chardevs.unused.map(({ subject }) => `${subject}: left out, no object uses it`),
     ...buffers.map(({ subject }) => `${subject}: holds the copies; what the guest gets or sends is not held`),
     ...buffers

@@ -49,13 +49,3 @@ export function refuseIdleBuffer({ subject, netdev }: BufferFilter): never {
     'leave it out; for copies, put it where their frames pass it first: on the netdev and queue of the filter, before it',
   )
 }
-
-/** Frames that were to be private shall not travel in plain. */
-export function refuseEncryption(filter: StreamFilter, tlsCreds: string | undefined): void {
-  if (tlsCreds === undefined) return
-  throw unsupported(
-    filter.subject,
-    `tls-creds=${tlsCreds} would be encrypted in QEMU, and streams are plain here`,
-    'leave it out on both sides, and let a tunnel carry the stream: ssh -N -L 4000:localhost:4000 HOST',
-  )
-}

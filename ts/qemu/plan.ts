@@ -19,7 +19,7 @@ type Key = keyof RunOptions
 /** What every object says for itself. */
 const OF_OBJECTS = [
   ...(['inNetdev', 'outNetdev', 'indev', 'outdev'] as const),
-  ...(['queue', 'status', 'vnetHdrSupport'] as const),
+  ...(['queue', 'status', 'vnetHdrSupport', 'tlsCreds'] as const),
 ]
 
 /** Options that have a meaning for some jobs only: for which. */
