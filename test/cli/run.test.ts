@@ -136,7 +136,8 @@ const STATISTICS_FIELDS = [
   ...['dropped', 'dropped_gate_closed', 'dropped_pre_roll_full', 'dropped_hold_full', 'dropped_ring_full'],
   ...['dropped_too_long', 'dropped_output_down', 'dropped_output_missing', 'dropped_no_peer'],
   ...['dropped_output_full', 'dropped_truncated', 'dropped_malformed', 'dropped_unsupported_offload'],
-  ...['dropped_refused', 'dropped_stopped', 'dropped_count_reached', 'lost_at_output', 'framing_errors'],
+  ...['dropped_refused', 'dropped_stopped', 'dropped_count_reached', 'lost_at_output'],
+  ...['framing_errors', 'tls_failures'],
   ...['input_outages', 'input_outage_ms', 'output_outages', 'output_outage_ms', 'events_lost'],
 ]
 

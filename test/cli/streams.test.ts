@@ -74,11 +74,13 @@ labTest('records of a stream are injected, and the words for a queue are left ou
 test('a whole run between streams: lines of every kind, and the end of a descriptor', async t => {
   const directory = await socketDirectory(t)
   const [inside, outside] = [join(directory, 'in'), join(directory, 'out')]
-  const running = relay(t, `--indev=unix:${inside},server`, `--outdev=unix:${outside},server`, '--json')
+  const ends = [`--indev=unix:${inside},server`, `--outdev=unix:${outside},server`]
+  const running = relay(t, ...ends, '--json', '--stats-interval=50ms')
   await running.ready()
   const source = await StreamPeer.connect(t, inside)
   await running.line(/"input_back"/)
   source.write(record(probe(0, 0)))
+  await running.line(/"dropped_no_peer":1,/)
   const first = await StreamPeer.connect(t, outside)
   await running.line(/"output_back"/)
   source.write(record(probe(0, 1)))
@@ -94,8 +96,8 @@ test('a whole run between streams: lines of every kind, and the end of a descrip
   t.like(lines[0], { type: 'ready', indev: `unix:${inside}`, outdev: `unix:${outside}` })
   t.false('queue' in (lines[0] ?? {}))
   t.true(lines.some(({ event, code }) => event === 'input_missing' && code === 'framing_error'))
-  const ends = lines.filter(({ event }) => /^(in|out)put_/.test(String(event)))
-  t.true(ends.every(({ stream }) => stream === `unix:${inside}` || stream === `unix:${outside}`))
+  const changes = lines.filter(({ event }) => /^(in|out)put_/.test(String(event)))
+  t.true(changes.every(({ stream }) => stream === `unix:${inside}` || stream === `unix:${outside}`))
   t.like(summary(finished), {
     end: 'stopped',
     captured: 2,
