@@ -36,7 +36,7 @@ pub(crate) const MIRROR: Peer = Peer {
                   -netdev tap,id=hn0,fd={tap} -netdev hubport,id=p0,hubid=0,netdev=hn0 \
                   -netdev hubport,id=p1,hubid=0 \
                   -object tls-creds-x509,id=t0,dir={output}.tls,endpoint=client \
-                  -chardev socket,id=c0,host=127.0.0.1,port=4433,ipv4=on,ipv6=off,tls-creds=t0 \
+                  -chardev socket,id=c0,host=127.0.0.1,port=4433,tls-creds=t0 \
                   -object filter-mirror,id=f0,netdev=hn0,queue=tx,outdev=c0",
         package: "qemu-system-x86",
         version: "qemu-system-x86_64 -version",
