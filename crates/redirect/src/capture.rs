@@ -173,7 +173,9 @@ impl Capture {
         match std::mem::replace(&mut self.moving, Moving::Settled) {
             Moving::Settled => {
                 let engine = self.engine();
-                if let Some(way) = self.traffic.as_mut().and_then(|traffic| traffic.wanted(engine, now)) {
+                let wanted = self.traffic.as_mut().and_then(|traffic| traffic.wanted(engine, now));
+                // Without stamps nobody could say on which side of the cut a frame is.
+                if let Some(way) = wanted.filter(|_| self.source.is_stamping()) {
                     self.begin(way).or_else(|error| self.stay(error, now))?;
                 }
             }
@@ -379,6 +381,27 @@ mod tests {
         assert_eq!(seen, (0..10).map(|number| (number, 1)).collect());
         assert_eq!(capture.descriptors().count(), 1);
         assert!(matches!(capture.moving, Moving::Settled));
+    }
+
+    #[test]
+    fn frames_without_a_stamp_keep_a_capture_where_it_is() {
+        let Some(_namespace) = Namespace::enter_or_skip() else { return };
+        let _tap = Tap::create("tapA", &TapOptions::like_qemu()).unwrap();
+        let mut capture = open();
+        if capture.traffic.is_none() {
+            Skip("SO_RCVBUFFORCE is refused".into()).announce();
+            return;
+        }
+        let sender = Sender::open("tapA").unwrap();
+        let mut seen = BTreeMap::new();
+        for (is_stamped, first) in [(false, 0), (true, 1000)] {
+            capture.source.packet_socket().set_timestamps(is_stamped).unwrap();
+            sender.send_probes(&Probe::default(), 64, first..first + 1000).unwrap();
+            take(&mut capture, &mut seen);
+            capture.adapt(clock::monotonic_ns()).unwrap();
+            assert_eq!(matches!(capture.moving, Moving::Settled), !is_stamped);
+        }
+        assert_eq!(seen, (0..2000).map(|number| (number, 1)).collect());
     }
 
     #[test]

@@ -57,6 +57,14 @@ impl Source {
         }
     }
 
+    /// Whether its frames bear the kernel's stamps by now. A ring makes its own.
+    pub(crate) fn is_stamping(&self) -> bool {
+        match &self.way {
+            Way::Ring(_) => true,
+            Way::Socket(receiver) => receiver.is_stamping(),
+        }
+    }
+
     pub(crate) fn packet_socket(&self) -> &PacketSocket {
         match &self.way {
             Way::Ring(ring) => ring.socket(),

@@ -79,8 +79,9 @@ impl PacketSocket {
     /// The kernel's software timestamp with every frame, once it makes them: see
     /// [`Stamping`](crate::stamping::Stamping). (SO_TIMESTAMPNS would give a frame that came before the time
     /// of its reading, with nothing to tell the difference.)
-    pub fn enable_timestamps(&self) -> Result<(), Errno> {
-        self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &SOFTWARE_STAMPS)
+    pub fn set_timestamps(&self, wanted: bool) -> Result<(), Errno> {
+        let stamps = if wanted { SOFTWARE_STAMPS } else { 0 };
+        self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &stamps)
     }
 
     /// Marks all that is sent (SO_MARK). CAP_NET_RAW suffices since Linux 5.17, before: CAP_NET_ADMIN.

@@ -36,6 +36,8 @@ pub struct Receiver {
     messages: Box<[mmsghdr]>,
     /// CLOCK_REALTIME when the socket was bound, in nanoseconds.
     opened_ns: u64,
+    /// Whether the newest frame has a stamp: see [`Receiver::is_stamping`].
+    stamped: bool,
     /// Frames of the last call, and how many of them were advanced over.
     received: usize,
     next: usize,
@@ -51,7 +53,7 @@ impl Receiver {
         let socket = open_for(name)?;
         socket.enable_vnet_header().map_err(Error::on("enable PACKET_VNET_HDR", object))?;
         socket.enable_auxdata().map_err(Error::on("enable PACKET_AUXDATA", object))?;
-        socket.enable_timestamps().map_err(Error::on("enable SO_TIMESTAMPING", object))?;
+        socket.set_timestamps(true).map_err(Error::on("enable SO_TIMESTAMPING", object))?;
         socket.attach(filter).map_err(Error::on("attach the capture filter", object))?;
         socket.set_receive_buffer(RECEIVE_BUFFER).map_err(Error::on("size the receive buffer", object))?;
         let mut data =
@@ -76,7 +78,7 @@ impl Receiver {
             .collect();
         bind_by_name(&socket, name, Binding::Capture)?;
         let opened_ns = clock::realtime_ns();
-        Ok(Self { socket, data, control, iovecs, messages, opened_ns, received: 0, next: 0 })
+        Ok(Self { socket, data, control, iovecs, messages, opened_ns, stamped: true, received: 0, next: 0 })
     }
 
     /// The socket: to poll, to re-bind, to count.
@@ -117,7 +119,11 @@ impl Receiver {
             )
         });
         match received {
-            Ok(count) => self.received = usize::try_from(count).unwrap_or(0),
+            Ok(count) => {
+                self.received = usize::try_from(count).unwrap_or(0);
+                self.stamped =
+                    self.received.checked_sub(1).map_or(self.stamped, |last| self.is_stamped(last));
+            }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -132,6 +138,18 @@ impl Receiver {
     /// Steps over `count` frames.
     pub fn advance(&mut self, count: usize) {
         self.next = (self.next + count).min(self.received);
+    }
+
+    /// Whether the newest frame that was received bears the kernel's own stamp, as all that follow it do then.
+    pub fn is_stamping(&self) -> bool {
+        self.stamped
+    }
+
+    fn is_stamped(&self, index: usize) -> bool {
+        let message = self.messages.get(index).zip(self.control.get(index));
+        message.is_some_and(|(message, control)| {
+            ControlData::of(&message.msg_hdr, control).timestamp_ns.is_some()
+        })
     }
 
     fn frame(&self, index: usize) -> Option<Captured<'_>> {

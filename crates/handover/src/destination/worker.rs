@@ -17,6 +17,7 @@ use tapferry_sys::inject::Injector;
 use tapferry_sys::link::LinkWatch;
 use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::random::random_u128;
+use tapferry_sys::stamping::Stamping;
 use tapferry_sys::{Error, clock};
 
 use super::Command;
@@ -67,6 +68,8 @@ pub(super) struct Worker {
     pub(super) exit: NetdevExit,
     pub(super) gate: Option<EgressGate>,
     pub(super) gate_tended_at: u64,
+    /// Asked for long before the capture: on a busy machine the kernel takes a second to begin.
+    _stamping: Option<Stamping>,
     pub(super) direct: Option<Capture>,
     pub(super) twins: Twins,
 
@@ -141,6 +144,7 @@ impl Worker {
             exit,
             gate: None,
             gate_tended_at: now,
+            _stamping: Stamping::start().ok(),
             direct: None,
             twins: Twins::default(),
             connection: None,

@@ -17,6 +17,7 @@ use tapferry_sys::link::LinkWatch;
 use tapferry_sys::namespace::Namespace;
 use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::random::random_u128;
+use tapferry_sys::stamping::Stamping;
 use tapferry_sys::tap::HeldTap;
 use tapferry_sys::{Error, clock};
 
@@ -77,6 +78,8 @@ pub(super) struct Worker {
     pub(super) links: LinkWatch,
     pub(super) tap: Vec<HeldTap>,
     pub(super) exit: NetdevExit,
+    /// Asked for long before the capture: on a busy machine the kernel takes a second to begin.
+    _stamping: Option<Stamping>,
     pub(super) capture: Option<Capture>,
     /// The same when it captures no more.
     pub(super) closed_capture: Option<Capture>,
@@ -158,6 +161,7 @@ impl Worker {
             links,
             tap: Vec::new(),
             exit,
+            _stamping: Stamping::start().ok(),
             capture: None,
             closed_capture: None,
             kept: Kept::within(plan.max_hold),
