@@ -21,7 +21,7 @@
 //! - [`recent`]: what was forwarded lately, for an event that closes the gate in the past
 //! - [`endpoint`]: an interface that is up, down or missing; [`outage`]: how often and how long
 //! - [`counters`]: where every frame ends, exactly once
-//! - [`event`]: what a redirector tells of itself
+//! - [`event`]: what a redirector tells of itself; [`lately`]: what is not told again for a while
 //! - [`error`]: why one could not start
 //!
 //! Invariants: `captured = forwarded + dropped + held` in every snapshot; a frame that piled up while
@@ -44,6 +44,7 @@ mod capture;
 mod datagram;
 mod endpoint;
 mod frame;
+mod lately;
 mod outage;
 mod outgoing;
 mod outlet;
@@ -61,6 +62,7 @@ mod worker;
 pub mod parts {
     pub use crate::capture::Capture;
     pub use crate::frame::{Carried, Frame, FrameSource};
+    pub use crate::lately::Lately;
     pub use crate::outlet::{NetdevExit, Step};
     pub use crate::queue::{FrameQueue, PushedOver};
     pub use crate::stream::notice::Notice;

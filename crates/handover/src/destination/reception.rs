@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tapferry_redirect::StreamPlan;
-use tapferry_redirect::parts::{Notice, Peers};
+use tapferry_redirect::parts::{Lately, Notice, Peers};
 use tapferry_redirect::thread::{NotStarted, Outbox};
 use tapferry_sys::clock;
 
@@ -32,9 +32,7 @@ const VISIT: Duration = Duration::from_secs(5);
 const READS_PER_TURN: usize = 16;
 /// Newcomers that have not said who they are, and those who rehearse; more wait in the socket's queue.
 const NEWCOMERS: usize = 16;
-/// The same is told again after this long.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
-/// Different things told in that time at most.
+/// Different things told in a while at most.
 const KINDS_TOLD: usize = 16;
 /// Between two looks at the time.
 const TICK: Duration = Duration::from_millis(500);
@@ -85,7 +83,7 @@ impl Reception {
             ending: Arc::clone(&ending),
             newcomers: Vec::new(),
             visitors: Vec::new(),
-            told: Vec::new(),
+            told: Lately::new(KINDS_TOLD),
         };
         let thread =
             thread::Builder::new().name("handover-door".into()).spawn(move || desk.run()).map_err(refused)?;
@@ -127,8 +125,7 @@ struct Desk {
     ending: Arc<AtomicBool>,
     newcomers: Vec<Newcomer>,
     visitors: Vec<Visitor>,
-    /// What was told lately, and when (CLOCK_MONOTONIC, nanoseconds).
-    told: Vec<(String, u64)>,
+    told: Lately,
 }
 
 impl Desk {
@@ -256,10 +253,7 @@ impl Desk {
 
     /// Once in a while: whoever looks at the port every second must not fill a log.
     fn tell(&mut self, message: &str) {
-        let now = clock::monotonic_ns();
-        self.told.retain(|(_, at)| now.saturating_sub(*at) < nanos(TELL_AGAIN));
-        if self.told.len() < KINDS_TOLD && self.told.iter().all(|(told, _)| told != message) {
-            self.told.push((message.to_owned(), now));
+        if self.told.is_to_be_told(message) {
             (self.observer)(Event::new(EventKind::PeerRefused, "", message));
         }
     }

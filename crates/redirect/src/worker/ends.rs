@@ -9,6 +9,7 @@ use crate::datagram::reader::DatagramReader;
 use crate::endpoint::{Endpoint, State, Transition};
 use crate::error::{Role, StartError};
 use crate::event::{Event, EventKind};
+use crate::lately::Lately;
 use crate::outage::OutageLog;
 use crate::plan::{Netdev, StreamPlan};
 use crate::stream::peers::Peers;
@@ -62,8 +63,8 @@ pub(super) struct StreamEnd {
     pub(super) listen_at: Option<u64>,
     /// The last connection brought nonsense, and the present one no frame yet.
     pub(super) doubt: Option<Doubt>,
-    /// What was told lately of handshakes that failed, and when (CLOCK_MONOTONIC, nanoseconds).
-    pub(super) told: Vec<(String, u64)>,
+    /// What was told of handshakes that failed.
+    pub(super) told: Lately,
 }
 
 /// What an operator was told of connections that brought nonsense.

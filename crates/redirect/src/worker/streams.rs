@@ -14,6 +14,7 @@ use super::{Token, Worker, nanos};
 use crate::counters::DropReason;
 use crate::error::{Attempt, Role, StartError, StreamError};
 use crate::event::{Event, EventKind};
+use crate::lately::Lately;
 use crate::outage::OutageLog;
 use crate::outlet::Exit;
 use crate::plan::StreamPlan;
@@ -39,7 +40,7 @@ pub(super) fn open(
         connected_at: None,
         listen_at: None,
         doubt: None,
-        told: Vec::new(),
+        told: Lately::new(FAILURES_TOLD),
     };
     Ok((end, peer))
 }
@@ -412,6 +413,8 @@ fn output_flags(peer: impl AsFd, blocked: bool, may_send: bool) -> epoll::EventF
 const GOOD_WHILE: Duration = Duration::from_secs(1);
 /// Connections that bring nonsense are told this often at most.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
+/// Ways for a handshake to fail that are told of in a while at most.
+const FAILURES_TOLD: usize = 8;
 /// A peer that takes nothing for so long is told of.
 const STALLED: Duration = Duration::from_secs(2);
 /// At the end, for a peer that is still reading.
