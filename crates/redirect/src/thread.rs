@@ -46,6 +46,12 @@ impl<C> Clone for Outbox<C> {
 }
 
 impl<C> Outbox<C> {
+    /// One whose messages come out at the other end, and ring `wake`.
+    pub(crate) fn new(wake: &Arc<OwnedFd>) -> (Self, Receiver<C>) {
+        let (commands, inbox) = mpsc::channel();
+        (Self { commands, wake: Arc::clone(wake) }, inbox)
+    }
+
     /// Leaves a message. A thread that has ended hears nothing, and need not.
     pub fn send(&self, command: C) {
         self.offer(command).ok();
@@ -77,8 +83,8 @@ impl<C: Send + 'static, R: Clone + Send + 'static> Handle<C, R> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
             .map_err(|errno| refused(errno.into()))?;
         let wake = Arc::new(wake);
-        let (commands, inbox) = mpsc::channel();
-        let inbox = Inbox { commands: inbox, wake: Arc::clone(&wake) };
+        let (outbox, commands) = Outbox::new(&wake);
+        let inbox = Inbox { commands, wake };
         let (started, starting) = mpsc::channel();
         let thread = thread::Builder::new()
             // What `ps -T` and `top -H` show; the kernel keeps 15 bytes.
@@ -96,7 +102,7 @@ impl<C: Send + 'static, R: Clone + Send + 'static> Handle<C, R> {
             .map_err(refused)?;
         match starting.recv() {
             Ok(Ok(())) => Ok(Self {
-                outbox: Mutex::new(Some(Outbox { commands, wake })),
+                outbox: Mutex::new(Some(outbox)),
                 thread: Mutex::new(Thread::Running(thread)),
                 stop,
             }),

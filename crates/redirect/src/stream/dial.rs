@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tapferry_tls::{Channel, Credentials, Failure};
 use super::error::{Attempt, Lack, StreamError};
 use super::tune;
 use crate::plan::{Address, StreamPlan};
+use crate::thread::Outbox;
 
 /// For how long a peer's machine may leave a connection unanswered.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -110,9 +111,9 @@ impl Dialer {
         failures: u32,
         wake: &Arc<OwnedFd>,
     ) -> Result<Self, StreamError> {
-        let (find, found) = mpsc::channel();
+        let (outbox, found) = Outbox::new(wake);
         let (cancel, cancelled) = mpsc::channel::<()>();
-        let (owned, wake) = (plan.clone(), Arc::clone(wake));
+        let owned = plan.clone();
         let dialing = move || {
             for tries in failures.. {
                 if cancelled.recv_timeout(pause(tries)) != Err(RecvTimeoutError::Timeout) {
@@ -124,19 +125,15 @@ impl Dialer {
                     Err(_) => continue,
                 };
                 let is_over = answer.is_ok();
-                if find.send(answer).is_err() {
-                    return;
-                }
-                rustix::io::write(wake.as_fd(), &1_u64.to_ne_bytes()).ok();
-                if is_over {
+                if outbox.offer(answer).is_err() || is_over {
                     return;
                 }
             }
         };
-        let thread = thread::Builder::new().name("ferry-dial".into()).spawn(dialing).map_err(|error| {
-            let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
-            StreamError::Refused { attempt: Attempt::StartThread, errno }
-        })?;
+        let thread = thread::Builder::new()
+            .name("ferry-dial".into())
+            .spawn(dialing)
+            .map_err(|error| StreamError::no_thread(&error))?;
         let at_once = matches!(plan.address, Address::Unix { .. });
         Ok(Self { found, cancel: Some(cancel), thread: at_once.then_some(thread) })
     }

@@ -157,6 +157,12 @@ impl StreamError {
     pub(crate) fn refused(attempt: Attempt) -> impl FnOnce(Errno) -> Self {
         move |errno| Self::Refused { attempt, errno }
     }
+
+    /// No thread could be started for it.
+    pub(super) fn no_thread(error: &std::io::Error) -> Self {
+        let errno = Errno::from_io_error(error).unwrap_or(Errno::AGAIN);
+        Self::Refused { attempt: Attempt::StartThread, errno }
+    }
 }
 
 fn hint_of(attempt: Attempt, errno: Errno) -> &'static str {
