@@ -127,8 +127,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
-            Self::Tcp { host, port, .. } if host.contains(':') => write!(f, "tcp:[{host}]:{port}"),
-            Self::Tcp { host, port, .. } => write!(f, "tcp:{host}:{port}"),
+            Self::Tcp { host, port, .. } => write!(f, "tcp:{}", host_and_port(host, *port)),
             Self::Passed { number, .. } => write!(f, "fd:{number}"),
         }
     }
@@ -152,13 +151,6 @@ pub struct StreamPlan {
     pub tls_creds: Option<PathBuf>,
 }
 
-impl StreamPlan {
-    /// Brings the calling thread to where connections are made.
-    pub(crate) fn enter(&self) -> Result<(), Error> {
-        self.namespace.as_ref().map_or(Ok(()), Namespace::enter)
-    }
-}
-
 /// A host and a port of UDP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPort {
@@ -170,9 +162,13 @@ pub struct HostPort {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+        f.write_str(&host_and_port(&self.host, self.port))
     }
+}
+
+/// As people write them: an address of IPv6 stands in brackets.
+fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Where datagrams go.
@@ -196,13 +192,6 @@ pub struct DatagramPlan {
     pub destination: Destination,
     /// The network namespace for UDP; `None`: that of the thread which starts the redirector.
     pub namespace: Option<Namespace>,
-}
-
-impl DatagramPlan {
-    /// Brings the calling thread to where its socket is to be.
-    pub(crate) fn enter(&self) -> Result<(), Error> {
-        self.namespace.as_ref().map_or(Ok(()), Namespace::enter)
-    }
 }
 
 impl fmt::Display for DatagramPlan {

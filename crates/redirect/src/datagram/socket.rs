@@ -9,10 +9,10 @@ use rustix::net::{SocketAddrUnix, SocketType, connect, sockopt};
 use tapferry_sys::{Errno, datagrams};
 
 use crate::plan::{DatagramPlan, Destination, HostPort};
-use crate::stream::bound_path::{self, BoundPath, bind_path};
+use crate::stream::bound_path::{BoundPath, bind_path};
 use crate::stream::dial::is_socket;
 use crate::stream::error::{Attempt, Lack, StreamError};
-use crate::stream::widen;
+use crate::stream::{enter, unix_socket, widen};
 
 /// Asked for in the kernel for frames that wait to be read, in bytes.
 const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
@@ -22,7 +22,7 @@ pub(super) fn receiving(plan: &DatagramPlan) -> Result<(OwnedFd, Option<BoundPat
     match &plan.destination {
         Destination::Unix(path) => bind_path(path, SocketType::DGRAM, |_| Ok(())),
         Destination::Udp { to, from } => {
-            enter(plan, Attempt::ListenOnPort)?;
+            enter(plan.namespace.as_ref(), Attempt::ListenOnPort)?;
             let socket = open_udp(Some(to), from.as_ref())?;
             sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER)
                 .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER))
@@ -39,7 +39,7 @@ pub(super) fn sending(
     to: &HostPort,
     from: Option<&HostPort>,
 ) -> Result<OwnedFd, StreamError> {
-    enter(plan, Attempt::ConnectToHost)?;
+    enter(plan.namespace.as_ref(), Attempt::ConnectToHost)?;
     let socket = open_udp(from, Some(to))?;
     datagrams::keep_refusals(&socket).map_err(StreamError::refused(Attempt::ConnectToHost))?;
     widen(&socket);
@@ -50,7 +50,7 @@ pub(super) fn sending(
 pub(super) fn sending_unix(path: &Path) -> Result<(OwnedFd, SocketAddrUnix), StreamError> {
     let refused = || StreamError::refused(Attempt::ConnectToPath);
     let address = SocketAddrUnix::new(path).map_err(refused())?;
-    let socket = bound_path::open(SocketType::DGRAM).map_err(refused())?;
+    let socket = unix_socket(SocketType::DGRAM).map_err(refused())?;
     widen(&socket);
     match connect(&socket, &address) {
         Ok(()) | Err(Errno::NOENT) => Ok((socket, address)),
@@ -59,10 +59,6 @@ pub(super) fn sending_unix(path: &Path) -> Result<(OwnedFd, SocketAddrUnix), Str
         Err(Errno::PROTOTYPE) => Err(StreamError::NotDatagrams),
         Err(errno) => Err(refused()(errno)),
     }
-}
-
-fn enter(plan: &DatagramPlan, attempt: Attempt) -> Result<(), StreamError> {
-    plan.enter().map_err(|error| StreamError::refused(attempt)(error.errno))
 }
 
 /// A socket of UDP between two places, as far as they are told.

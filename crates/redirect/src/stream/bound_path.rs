@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
+use rustix::net::{SocketAddrUnix, SocketType, bind, connect};
 use tapferry_sys::Errno;
 
 use super::error::{Attempt, StreamError};
+use super::unix_socket;
 
 /// For others of us to be done with a directory.
 const LOCK_TRIES: u32 = 40;
@@ -65,16 +66,11 @@ fn refused(errno: Errno) -> StreamError {
 /// A socket whose path will be born with the right mode: no moment in which others may connect (unix_bind() in the
 /// kernel takes the mode of the socket itself).
 fn open_private(kind: SocketType) -> Result<OwnedFd, Errno> {
-    let socket = File::from(open(kind)?);
+    let socket = File::from(unix_socket(kind)?);
     socket
         .set_permissions(Permissions::from_mode(MODE))
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::PERM))?;
     Ok(socket.into())
-}
-
-/// A unix socket that is not bound.
-pub(crate) fn open(kind: SocketType) -> Result<OwnedFd, Errno> {
-    socket_with(AddressFamily::UNIX, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
 }
 
 /// Removes a socket that nobody has open any more, left by a process that was killed.
@@ -87,7 +83,7 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix, kind: SocketType) -> Resu
     if is_listened_on(path) {
         return Err(StreamError::InUse);
     }
-    let trial = open(kind).map_err(refused)?;
+    let trial = unix_socket(kind).map_err(refused)?;
     match connect(&trial, address) {
         Err(Errno::NOENT | Errno::CONNREFUSED) => {}
         // Connected, full, of another kind, or for its own peer alone: somebody has it open.

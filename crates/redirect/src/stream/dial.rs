@@ -12,12 +12,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{SocketAddrUnix, SocketType, connect};
 use tapferry_sys::Errno;
 use tapferry_tls::{Channel, Credentials, Failure};
 
 use super::error::{Attempt, Lack, StreamError};
-use super::tune;
+use super::{enter, tune, unix_socket};
 use crate::plan::{Address, StreamPlan};
 use crate::thread::Outbox;
 
@@ -35,7 +35,7 @@ pub(super) fn dial(plan: &StreamPlan, credentials: Option<&Credentials>) -> Resu
     let socket = match &plan.address {
         Address::Unix { path, .. } => dial_unix(path)?,
         Address::Tcp { host, port, .. } => {
-            plan.enter().map_err(|error| StreamError::refused(Attempt::ConnectToHost)(error.errno))?;
+            enter(plan.namespace.as_ref(), Attempt::ConnectToHost)?;
             dial_tcp(host, *port)?
         }
         Address::Passed { descriptor, .. } => take_over(descriptor)?,
@@ -60,8 +60,7 @@ fn dial_unix(path: &Path) -> Result<OwnedFd, StreamError> {
     let refused = || StreamError::refused(Attempt::ConnectToPath);
     let no_peer = |why: &str| StreamError::Unreachable { why: why.into(), lack: Lack::Listener };
     let address = SocketAddrUnix::new(path).map_err(refused())?;
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(refused())?;
+    let socket = unix_socket(SocketType::STREAM).map_err(refused())?;
     connect(&socket, &address).map(|()| socket).map_err(|errno| match errno {
         Errno::NOENT => no_peer("there is no such socket"),
         Errno::CONNREFUSED if !is_socket(path) => StreamError::NotASocket,

@@ -10,7 +10,7 @@ use tapferry_sys::Errno;
 use super::bound_path::{BoundPath, bind_path};
 use super::dial;
 use super::error::{Attempt, Lack, StreamError};
-use super::tune;
+use super::{enter, tune};
 use crate::plan::{Address, StreamPlan};
 
 /// One peer is served at a time; others wait here.
@@ -29,7 +29,7 @@ impl Listener {
         match &plan.address {
             Address::Unix { path, .. } => listen_unix(path),
             Address::Tcp { host, port, .. } => {
-                plan.enter().map_err(|error| StreamError::refused(Attempt::ListenOnPort)(error.errno))?;
+                enter(plan.namespace.as_ref(), Attempt::ListenOnPort)?;
                 listen_tcp(host, *port).map(|socket| Self { socket, _path: None })
             }
             Address::Passed { descriptor, .. } => {

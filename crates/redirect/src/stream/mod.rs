@@ -24,10 +24,14 @@ mod reception;
 mod secure;
 pub(crate) mod writer;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, getsockname, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, getsockname, socket_with, sockopt};
+use tapferry_sys::Errno;
+use tapferry_sys::namespace::Namespace;
+
+use error::{Attempt, StreamError};
 
 /// Asked for in the kernel for frames on their way to a peer, in bytes: some 64 KiB frames fit.
 const SEND_BUFFER: usize = 1024 * 1024;
@@ -40,6 +44,16 @@ const KEEPALIVE_PROBES: u32 = 3;
 pub(crate) fn is_tcp(socket: impl AsFd) -> bool {
     getsockname(socket)
         .is_ok_and(|address| [AddressFamily::INET, AddressFamily::INET6].contains(&address.address_family()))
+}
+
+/// Brings the calling thread to where sockets of TCP and UDP are to be; without a namespace it is there.
+pub(crate) fn enter(namespace: Option<&Namespace>, attempt: Attempt) -> Result<(), StreamError> {
+    namespace.map_or(Ok(()), Namespace::enter).map_err(|error| StreamError::refused(attempt)(error.errno))
+}
+
+/// A unix socket that is not bound.
+pub(crate) fn unix_socket(kind: SocketType) -> Result<OwnedFd, Errno> {
+    socket_with(AddressFamily::UNIX, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
 }
 
 /// Asks for room in the kernel for frames on their way to a peer. One that refuses leaves less.
