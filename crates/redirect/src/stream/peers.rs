@@ -6,6 +6,7 @@
 //!   fd:N                      a peer, and none after it
 //! ```
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +49,7 @@ pub struct Peers {
     way: Way,
     secure: Option<Secure>,
     /// Connections that came to nothing and were not told.
-    failures: Vec<Failure>,
+    failures: VecDeque<Failure>,
 }
 
 #[derive(Debug)]
@@ -106,7 +107,7 @@ impl Peers {
                 Err(error) => return Err(error),
             }
         };
-        let mut peers = Self { plan: plan.clone(), way, secure, failures: Vec::new() };
+        let mut peers = Self { plan: plan.clone(), way, secure, failures: VecDeque::new() };
         if peer.is_none() {
             peers.seek(true, wake)?;
         }
@@ -145,7 +146,7 @@ impl Peers {
         let Self { way, failures, .. } = self;
         match way {
             Way::Listening { listener, .. } => Ok(listener.accept()?.map(Channel::plain)),
-            Way::Receiving(reception) => reception.take(|failure| failures.push(failure)),
+            Way::Receiving(reception) => reception.take(|failure| failures.push_back(failure)),
             Way::Dialing { dialer, .. } => {
                 while let Some(answer) = dialer.as_ref().and_then(Dialer::poll) {
                     match answer {
@@ -153,7 +154,7 @@ impl Peers {
                             *dialer = None;
                             return Ok(Some(peer));
                         }
-                        Err(failure) => failures.push(failure),
+                        Err(failure) => failures.push_back(failure),
                     }
                 }
                 Ok(None)
@@ -164,11 +165,8 @@ impl Peers {
 
     /// What there is to tell of TLS, the oldest first.
     pub fn take_notice(&mut self) -> Option<Notice> {
-        let news = self.secure.as_ref().and_then(Secure::take_news);
-        if let Some(news) = news {
-            return Some(Notice::News(news));
-        }
-        (!self.failures.is_empty()).then(|| Notice::Failure(self.failures.remove(0)))
+        let news = self.secure.as_ref().and_then(Secure::take_news).map(Notice::News);
+        news.or_else(|| self.failures.pop_front().map(Notice::Failure))
     }
 
     /// What to wait for while there is no peer; a dialer rings by itself.

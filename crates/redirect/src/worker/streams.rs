@@ -164,12 +164,10 @@ impl Worker {
             self.unblock();
             return Ok(());
         };
-        let discarded = writer.discard();
-        let (may_send, is_secure) = (writer.may_send(), writer.is_secure());
-        match discarded {
+        match writer.discard() {
             // A peer that leaves may have said why.
             Err(error) => return self.lose_output_peer(Some(&error)),
-            Ok(Discarded { end: true, .. }) if is_secure => return self.lose_output_peer(None),
+            Ok(Discarded { end: true, .. }) if writer.is_secure() => return self.lose_output_peer(None),
             // It waits for an answer in TLS, for ever.
             Ok(Discarded { first: Some(_), .. }) if writer.has_heard_tls() => {
                 return self.lose_output_peer(None);
@@ -178,7 +176,7 @@ impl Worker {
                 if flags.contains(epoll::EventFlags::OUT) {
                     self.unblock();
                 }
-                if !may_send {
+                if discarded.end {
                     self.listen_to_output_peer();
                 }
                 if discarded.first.is_some() {
@@ -239,13 +237,9 @@ impl Worker {
         pipeline.outlet.detach_peer(&mut pipeline.counters);
         self.awaits_output = None;
         let (reason, code) = match error {
-            Some(ChannelError::Tls(failure)) => {
-                self.tls_failures += 1;
-                (format!("{failure}; {}", failure.hint()), Some(failure.code()))
-            }
-            _ if speaks_tls => (SPEAKS_TLS.to_owned(), Some("TLS_PEER")),
-            Some(ChannelError::System(errno)) => (errno.to_string(), None),
+            None | Some(ChannelError::System(_)) if speaks_tls => (SPEAKS_TLS.to_owned(), Some("TLS_PEER")),
             None => (HAS_LEFT.to_owned(), None),
+            Some(error) => self.note_failure(error),
         };
         if self.announced_ready {
             self.tell_of_peer(Side::Output, EventKind::OutputMissing, &reason, code);
@@ -258,38 +252,32 @@ impl Worker {
     }
 
     fn lose_input_peer(&mut self, end: ConnectionEnd, brought: bool) -> Result<(), StartError> {
-        let (reason, code) = match end {
-            ConnectionEnd::Closed { cut: false } => (HAS_LEFT.to_owned(), None),
+        let ((reason, code), failure) = match end {
+            ConnectionEnd::Closed { cut: false } => ((HAS_LEFT.to_owned(), None), None),
             ConnectionEnd::Closed { cut: true } => {
-                ("the peer has left in the middle of a frame, which is discarded".to_owned(), None)
+                (("the peer has left in the middle of a frame, which is discarded".to_owned(), None), None)
             }
-            ConnectionEnd::Failed(ChannelError::System(errno)) => (errno.to_string(), None),
-            ConnectionEnd::Failed(ChannelError::Tls(ref failure)) => {
-                self.tls_failures += 1;
-                (format!("{failure}; {}", failure.hint()), Some(failure.code()))
+            ConnectionEnd::Failed(error) => {
+                let told = self.note_failure(&error);
+                let failure = match error {
+                    ChannelError::System(errno) => StreamError::refused(Attempt::Read)(errno),
+                    ChannelError::Tls(failure) => StreamError::Tls(failure),
+                };
+                (told, Some(failure))
             }
             ConnectionEnd::Malformed(error) => {
                 self.framing_errors += 1;
                 let reason = format!("connection closed: {error}; {}", error.hint());
                 self.last_error = Some(reason.clone());
-                (reason, Some("framing_error"))
+                ((reason, Some("framing_error")), Some(StreamError::Malformed(error)))
             }
         };
         let has_another = self.seek_peer(Side::Input, brought)?;
-        let address = self.address(Side::Input);
-        let failure = match end {
-            ConnectionEnd::Closed { .. } => None,
-            ConnectionEnd::Failed(ChannelError::System(errno)) => {
-                Some(StreamError::Refused { attempt: Attempt::Read, errno })
+        let reason = match failure {
+            Some(failure) if !has_another => {
+                return Err(StartError::stream(Role::Indev, &self.address(Side::Input), failure));
             }
-            ConnectionEnd::Failed(ChannelError::Tls(failure)) => Some(StreamError::Tls(failure)),
-            ConnectionEnd::Malformed(error) => Some(StreamError::Malformed(error)),
-        };
-        if let (false, Some(failure)) = (has_another, failure) {
-            return Err(StartError::stream(Role::Indev, &address, failure));
-        }
-        let reason = match code {
-            Some("framing_error") => match self.doubt_peers() {
+            Some(StreamError::Malformed(_)) => match self.doubt_peers() {
                 Some(untold @ 1..) => format!("{reason} (so did {untold} before it)"),
                 Some(0) => reason,
                 None => return Ok(()),
@@ -301,6 +289,17 @@ impl Worker {
             self.tell_of_peer(Side::Input, kind, &reason, code);
         }
         Ok(())
+    }
+
+    /// Why a connection broke, in words, and with its code where that was TLS: that is counted.
+    fn note_failure(&mut self, error: &ChannelError) -> (String, Option<&'static str>) {
+        match error {
+            ChannelError::System(errno) => (errno.to_string(), None),
+            ChannelError::Tls(failure) => {
+                self.tls_failures += 1;
+                (format!("{failure}; {}", failure.hint()), Some(failure.code()))
+            }
+        }
     }
 
     /// A connection brought nonsense. Says how many before it were not told, if this one is to be told: a peer that
