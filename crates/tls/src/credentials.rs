@@ -94,11 +94,6 @@ impl Credentials {
         self.side
     }
 
-    /// The directory.
-    pub fn directory(&self) -> &Path {
-        &self.layout.directory
-    }
-
     /// When its certificates expire, the first to do so first: our own (with those between it and the CA), and the CA's.
     pub fn expiries(&self) -> Vec<Expiry> {
         self.current().expiries.clone()
@@ -206,12 +201,7 @@ fn first_expiry(file: &Path, certificates: &[CertificateDer<'_>]) -> Result<Expi
     for certificate in certificates {
         let malformed = || Fault::Malformed("a certificate in it cannot be read".into());
         let validity = Validity::of(certificate).ok_or_else(|| CredentialsError::new(file, malformed()))?;
-        if now > validity.not_after {
-            return Err(CredentialsError::new(file, Fault::Expired(validity.not_after)));
-        }
-        if now < validity.not_before {
-            return Err(CredentialsError::new(file, Fault::NotYetValid(validity.not_before)));
-        }
+        validity.check(now).map_err(|fault| CredentialsError::new(file, fault))?;
         first = first.min(validity.not_after);
     }
     Ok(Expiry { file: file.to_owned(), at: first })
@@ -258,10 +248,7 @@ fn check_chain(
             ) => Fault::OtherCa,
             rustls::Error::InvalidCertificate(
                 CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
-            ) => Fault::WrongUse(match side {
-                Side::Server => "server",
-                Side::Client => "client",
-            }),
+            ) => Fault::WrongUse(side),
             error => Fault::Malformed(format!("its certificate is not accepted: {error}")),
         };
         CredentialsError::new(file, fault)

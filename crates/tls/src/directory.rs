@@ -34,7 +34,7 @@ pub(crate) struct Layout {
 }
 
 /// What a file was when it was looked at: a file that was replaced or written to has another.
-pub(crate) type Stamp = Option<(u64, u64, u64, i64, i64)>;
+pub(crate) type Stamp = Option<(u64, u64, u64, i64, i64, i64)>;
 
 /// What was in them.
 pub(crate) struct Files {
@@ -60,13 +60,7 @@ impl Layout {
     pub(crate) fn stamps(&self) -> [Stamp; 4] {
         [&self.ca, &self.crl, &self.certificate, &self.key].map(|file| {
             let file = fs::metadata(file).ok()?;
-            Some((
-                file.dev(),
-                file.ino(),
-                file.size(),
-                file.mtime_nsec() ^ (file.mtime() << 30),
-                file.ctime(),
-            ))
+            Some((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec(), file.ctime()))
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::credentials::Side;
 use crate::validity::Moment;
 
 /// What is wrong with a file of credentials.
@@ -46,7 +47,7 @@ pub enum Fault {
     OtherCa,
     /// The certificate is for something else.
     #[error("its extended key usage does not let it be that of a TLS {0}")]
-    WrongUse(&'static str),
+    WrongUse(Side),
     /// It does not count any more.
     #[error("it has expired, at {0}")]
     Expired(Moment),

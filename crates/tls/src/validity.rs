@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::{DateTime, Decode};
 
+use crate::error::Fault;
+
 /// A certificate that has so little time left is told of.
 pub const EXPIRING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
@@ -50,9 +52,15 @@ impl Validity {
         })
     }
 
-    /// Whether a moment lies in it.
-    pub fn contains(&self, moment: Moment) -> bool {
-        (self.not_before..=self.not_after).contains(&moment)
+    /// What is wrong with the certificate at a moment that does not lie in it.
+    pub(crate) fn check(&self, moment: Moment) -> Result<(), Fault> {
+        if moment > self.not_after {
+            Err(Fault::Expired(self.not_after))
+        } else if moment < self.not_before {
+            Err(Fault::NotYetValid(self.not_before))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -69,6 +77,7 @@ mod tests {
     #[test]
     fn both_ends_belong_to_it() {
         let validity = Validity { not_before: Moment(10), not_after: Moment(20) };
-        assert_eq!([9, 10, 20, 21].map(|at| validity.contains(Moment(at))), [false, true, true, false]);
+        let counts = [9, 10, 20, 21].map(|at| validity.check(Moment(at)).is_ok());
+        assert_eq!(counts, [false, true, true, false]);
     }
 }
