@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, Shutdown, recv, sendmsg, shutdown};
+use rustix::net::{SendAncillaryBuffer, Shutdown, sendmsg, shutdown};
 use rustls::pki_types::ServerName;
 
 use crate::credentials::{Credentials, Side};
 use crate::failure::{Cause, Failure};
-use crate::session::{FLAGS, Session};
+use crate::session::{FLAGS, Session, take};
 
 /// A connection to a peer. Dropping it closes it, with a goodbye (close_notify) where there is TLS.
 #[derive(Debug)]
@@ -179,15 +179,7 @@ impl Channel {
     pub fn receive(&mut self, into: &mut [u8]) -> Result<Received, ChannelError> {
         match &mut self.0 {
             Transport::Tls(session) => Ok(session.receive(into)?),
-            Transport::Plain(socket) => loop {
-                match recv(&*socket, &mut *into, RecvFlags::DONTWAIT) {
-                    Ok((0, _)) => return Ok(Received::Closed),
-                    Ok((bytes, _)) => return Ok(Received::Bytes(bytes)),
-                    Err(Errno::AGAIN) => return Ok(Received::Nothing),
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
-            },
+            Transport::Plain(socket) => Ok(take(socket, into)?),
         }
     }
 

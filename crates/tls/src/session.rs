@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConnection};
@@ -197,17 +197,12 @@ impl Session {
     /// Gives the library what the kernel has.
     fn feed(&mut self) -> Result<Fed, Failure> {
         if self.taken == self.filled {
-            let filled = loop {
-                match recv(&self.socket, &mut self.incoming[..], RecvFlags::DONTWAIT) {
-                    Ok((filled, _)) => break filled,
-                    Err(Errno::AGAIN) => return Ok(Fed::Nothing),
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Err(self.fail(Cause::System(errno))),
-                }
+            let filled = match take(&self.socket, &mut self.incoming) {
+                Ok(Received::Bytes(filled)) => filled,
+                Ok(Received::Nothing) => return Ok(Fed::Nothing),
+                Ok(Received::Closed) => return Ok(Fed::End),
+                Err(errno) => return Err(self.fail(Cause::System(errno))),
             };
-            if filled == 0 {
-                return Ok(Fed::End);
-            }
             if !self.heard && !RECORD_TYPES.contains(&self.incoming[0]) {
                 return Err(self.fail(Cause::PlainPeer));
             }
@@ -272,6 +267,16 @@ impl Drop for Session {
             self.tls.send_close_notify();
             self.flush().ok();
         }
+    }
+}
+
+/// Takes what the kernel has for a socket, without waiting.
+pub(crate) fn take(socket: &OwnedFd, into: &mut [u8]) -> Result<Received, Errno> {
+    match retry_on_intr(|| recv(socket, &mut *into, RecvFlags::DONTWAIT)) {
+        Ok((0, _)) => Ok(Received::Closed),
+        Ok((bytes, _)) => Ok(Received::Bytes(bytes)),
+        Err(Errno::AGAIN) => Ok(Received::Nothing),
+        Err(errno) => Err(errno),
     }
 }
 
