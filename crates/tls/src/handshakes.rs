@@ -81,6 +81,12 @@ impl Handshakes {
     /// Goes on with all of them as far as possible, up to the first that is over: with a peer, or without one.
     pub fn advance(&mut self) -> Option<Result<Channel, Failure>> {
         self.places.retain(|place| place.channel.is_some() || place.since.elapsed() < REST);
+        let over = self.first_over();
+        self.set_timer();
+        over
+    }
+
+    fn first_over(&mut self) -> Option<Result<Channel, Failure>> {
         let patience = self.patience();
         for (index, place) in self.places.iter_mut().enumerate() {
             let Some(channel) = &mut place.channel else { continue };
@@ -98,17 +104,14 @@ impl Handshakes {
                 Err(failure) => Err(failure),
             };
             epoll::delete(&self.epoll, &*channel).ok();
-            let ended = match over {
+            return match over {
                 Ok(()) => self.places.remove(index).channel.map(Ok),
                 Err(failure) => {
                     *place = Place { channel: None, since: Instant::now() };
                     Some(Err(failure))
                 }
             };
-            self.set_timer();
-            return ended;
         }
-        self.set_timer();
         None
     }
 
