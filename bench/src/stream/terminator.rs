@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use tapferry_testbed::certificates::{Authority, Terms};
+use tapferry_testbed::certificates::{self, Terms};
 use tapferry_testbed::link;
 use tapferry_tls::{Channel, Credentials, Received, Side};
 
@@ -30,8 +30,7 @@ pub(crate) fn credentials_of(path: &str) -> String {
 /// Listens for as long as this process runs, one peer after the other.
 pub(super) fn serve(path: &Path, credentials: &Path) -> Result<()> {
     link::set_up("lo").on("setting up", "lo")?;
-    let terms = Terms::default();
-    Authority::new(&terms).on("making", "a CA")?.write(credentials, &terms).on("writing", "certificates")?;
+    certificates::make(credentials, &Terms::default()).on("making", "certificates")?;
     let credentials = Credentials::open(credentials, Side::Server).on("reading", "certificates")?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).on("listening", "a port")?;
     let path = path.to_owned();

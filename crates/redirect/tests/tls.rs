@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use support::{Directory, PATIENCE, Running, netdev, roomy_tap, start, stream, tap, try_start};
 use tapferry_redirect::{Address, DropReason, End, EventKind, Plan, StreamPlan};
-use tapferry_testbed::certificates::{Authority, Terms};
+use tapferry_testbed::certificates::{self, Authority, Terms};
 use tapferry_testbed::link;
 use tapferry_testbed::namespace::Namespace;
 use tapferry_testbed::probe::Probe;
@@ -21,8 +21,7 @@ use tapferry_tls::{Channel, Credentials, Side};
 
 fn credentials(directory: &Directory, name: &str) -> PathBuf {
     let path = directory.path(name);
-    let terms = Terms::default();
-    Authority::new(&terms).unwrap().write(&path, &terms).unwrap();
+    certificates::make(&path, &Terms::default()).unwrap();
     path
 }
 

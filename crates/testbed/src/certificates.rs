@@ -39,6 +39,11 @@ impl Default for Terms {
     }
 }
 
+/// Writes what [`Authority::write`] does, signed by a new CA.
+pub fn make(directory: &Path, terms: &Terms) -> io::Result<()> {
+    Authority::new(terms).map_err(io::Error::other)?.write(directory, terms)
+}
+
 /// Whoever signs.
 #[derive(Debug)]
 pub struct Authority {

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use tapferry_testbed::certificates::{Authority, Terms};
+use tapferry_testbed::certificates::{self, Authority, Terms};
 use tapferry_testbed::guest::{self, ImageError};
 use tapferry_testbed::{lab, pass};
 
@@ -94,11 +94,11 @@ fn make_certificates(directory: &Path, options: &[&str]) -> ExitCode {
     if !names.is_empty() {
         terms.names = names;
     }
-    let authority = match authority_of {
-        Some(other) => Authority::of(other),
-        None => Authority::new(&terms).map_err(std::io::Error::other),
+    let made = match authority_of {
+        Some(other) => Authority::of(other).and_then(|authority| authority.write(directory, &terms)),
+        None => certificates::make(directory, &terms),
     };
-    match authority.and_then(|authority| authority.write(directory, &terms)) {
+    match made {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("testbed certificates: {error}");

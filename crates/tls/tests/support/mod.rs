@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tapferry_testbed::certificates::{Authority, Terms};
+use tapferry_testbed::certificates::{self, Terms};
 use tapferry_tls::{Channel, Credentials, Failure, Received, Side};
 
 /// A directory of its own, gone with it.
@@ -30,7 +30,7 @@ impl Directory {
     /// QEMU's layout, signed by a CA of its own.
     pub(crate) fn new(terms: &Terms) -> Self {
         let directory = Self::empty();
-        Authority::new(terms).unwrap().write(&directory.0, terms).unwrap();
+        certificates::make(&directory.0, terms).unwrap();
         directory
     }
 
