@@ -1,6 +1,6 @@
 //! Directories of credentials for TLS, looked at before anything runs.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
@@ -8,6 +8,7 @@ use tapferry_tls::{Credentials, Side};
 
 use crate::error::Failure;
 use crate::promise::{Work, promise};
+use crate::statistics::number;
 
 /// A file of certificates.
 #[napi(object, object_from_js = false)]
@@ -25,19 +26,13 @@ pub struct CertificateFile {
 pub fn inspect_credentials(directory: String, server: bool) -> AsyncTask<Work<Vec<CertificateFile>>> {
     promise(move || {
         let side = if server { Side::Server } else { Side::Client };
-        let credentials = Credentials::open(&PathBuf::from(directory), side)
+        let credentials = Credentials::open(Path::new(&directory), side)
             .map_err(|error| Failure::new(error.code(), &error, &error.hint()))?;
         let files = credentials.expiries().into_iter().map(|expiry| CertificateFile {
             file: expiry.file.display().to_string(),
             not_after: expiry.at.to_string(),
-            not_after_ms: milliseconds(expiry.at.0),
+            not_after_ms: number(expiry.at.0.saturating_mul(1000)),
         });
         Ok(files.collect())
     })
-}
-
-// Until the year 9999 that is exact.
-#[allow(clippy::cast_precision_loss)]
-fn milliseconds(seconds: u64) -> f64 {
-    seconds.saturating_mul(1000) as f64
 }
