@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use crate::error::last_errno;
+use crate::error::checked;
 use crate::netdev::IfIndex;
 
 /// BPF_TCX_INGRESS and BPF_TCX_EGRESS (enum bpf_attach_type, Linux 6.6).
@@ -117,7 +117,7 @@ unsafe fn bpf(command: c_long, attribute: &mut impl Attribute) -> Result<c_int, 
     let size = size_of_val(attribute);
     // SAFETY: the kernel reads and writes one attribute of the given length; the caller vouches for the rest.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attribute), size) };
-    if result < 0 { Err(last_errno()) } else { c_int::try_from(result).map_err(|_| Errno::OVERFLOW) }
+    c_int::try_from(checked(result)?).map_err(|_| Errno::OVERFLOW)
 }
 
 fn owned(descriptor: c_int) -> OwnedFd {

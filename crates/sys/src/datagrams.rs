@@ -177,7 +177,7 @@ fn next_error(socket: impl AsFd) -> Result<sock_extended_err, Errno> {
     header.msg_controllen = size_of_val(&control);
     // SAFETY: the header points to a live buffer of ours with its length, and asks for nothing else.
     checked(unsafe {
-        recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)
+        libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)
     })?;
     // SAFETY: the kernel has filled the buffer; the macro stays inside it.
     let message =
@@ -185,12 +185,6 @@ fn next_error(socket: impl AsFd) -> Result<sock_extended_err, Errno> {
     // SAFETY: of a queue of errors the kernel puts nothing but whole structures of this type first, which may be read
     // unaligned.
     Ok(unsafe { libc::CMSG_DATA(message.as_ptr()).cast::<sock_extended_err>().read_unaligned() })
-}
-
-/// recvmsg(2) counts bytes, here of nothing: only whether it failed matters.
-unsafe fn recvmsg(socket: c_int, header: *mut libc::msghdr, flags: c_int) -> c_int {
-    // SAFETY: by the caller's promise.
-    if unsafe { libc::recvmsg(socket, header, flags) } < 0 { -1 } else { 0 }
 }
 
 #[cfg(test)]

@@ -28,11 +28,11 @@ impl Error {
 }
 
 /// The errno of the libc call that just failed on this thread.
-pub(crate) fn last_errno() -> Errno {
+fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// A libc result below zero is the errno, all else is the value.
-pub(crate) fn checked(result: libc::c_int) -> Result<libc::c_int, Errno> {
-    if result < 0 { Err(last_errno()) } else { Ok(result) }
+/// A libc result below zero is the errno, all else is the value: a C int, or a count of bytes.
+pub(crate) fn checked<T: Default + PartialOrd>(result: T) -> Result<T, Errno> {
+    if result < T::default() { Err(last_errno()) } else { Ok(result) }
 }

@@ -2,18 +2,16 @@
 
 use rustix::io::Errno;
 
-use crate::error::last_errno;
+use crate::error::checked;
 
 /// Sixteen random bytes. Waits only early after boot, until the kernel has gathered enough randomness.
 pub fn random_u128() -> Result<u128, Errno> {
     let mut bytes = [0_u8; 16];
     // SAFETY: getrandom writes at most as many bytes as there are.
-    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    match usize::try_from(filled) {
-        Ok(16) => Ok(u128::from_ne_bytes(bytes)),
+    match checked(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) })? {
+        16 => Ok(u128::from_ne_bytes(bytes)),
         // Up to 256 bytes come whole or not at all (getrandom(2)).
-        Ok(_) => Err(Errno::IO),
-        Err(_) => Err(last_errno()),
+        _ => Err(Errno::IO),
     }
 }
 

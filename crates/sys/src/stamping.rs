@@ -63,8 +63,7 @@ fn is_stamped(socket: &UdpSocket) -> Result<bool, Errno> {
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of::<[u64; CONTROL_WORDS]>();
     // SAFETY: the header points to buffers of ours with their lengths, which outlive the call.
-    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, 0) };
-    checked(i32::try_from(received).unwrap_or(-1))?;
+    checked(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, 0) })?;
     Ok(ControlData::of(&header, &control).timestamp_ns.is_some())
 }
 
