@@ -162,7 +162,7 @@ fn cancelled_when_the_destination_is_full_it_hears_of_it_all_the_same() {
     source.migrate(&here, 100);
     const FRAMES: u64 = 20_000;
     send("tapA", 100..100 + FRAMES);
-    destination.told.wait("being full", |event| event.code == Some("hold_full"));
+    destination.told.wait_code("hold_full");
     here.set_paused(false);
     source.handle.resumed();
     destination.told.wait("the news", |event| event.message.contains("runs on at the source"));

@@ -81,7 +81,7 @@ fn a_vm_that_sends_frames_runs_although_nobody_has_told() {
     let announcement = Probe::of_flow(7).build(0, 64);
     there.tap().unwrap().write_plain(&announcement).unwrap();
     there.set_paused(false);
-    destination.told.wait("that it runs", |event| event.code == Some("vm_runs_untold"));
+    destination.told.wait_code("vm_runs_untold");
     assert_eq!((source.ended().outcome, destination.ended().outcome), (Outcome::Done, Outcome::Done));
     assert_once_in_order(&there, 100..150);
 }

@@ -140,7 +140,7 @@ fn another_destination_is_sent_nothing_that_the_first_may_have_injected() {
     proxy.set_cut(false);
 
     second.wait_until("injecting the rest", |report| report.injected == 100);
-    let event = source.told.wait("a doubt", |event| event.code == Some("peer_restarted"));
+    let event = source.told.wait_code("peer_restarted");
     there.set_paused(false);
     second.handle.resumed(None);
     let (left, arrived) = (source.ended(), second.ended());
@@ -169,7 +169,7 @@ fn what_a_full_destination_passes_over_it_asks_for_again_when_the_vm_runs() {
     let source = source(source_plan(&meeting, "tapA"));
     source.migrate(&here, 100);
     send("tapA", 100..4100);
-    destination.told.wait("being full", |event| event.code == Some("hold_full"));
+    destination.told.wait_code("hold_full");
     source.wait_until("sending all", |report| report.sent == 4000);
     there.set_paused(false);
     destination.handle.resumed(None);
@@ -195,7 +195,7 @@ fn what_a_narrow_link_has_no_room_for_is_counted_and_the_rest_arrives_in_order()
 
     let sent = Sender::open("tapA").unwrap().send_probes(&Probe::default(), 1400, 100..5100).unwrap();
     assert_eq!(sent.frames, 5000);
-    source.told.wait("the loss", |event| event.code == Some("hold_full"));
+    source.told.wait_code("hold_full");
     there.set_paused(false);
     destination.handle.resumed(None);
     let (left, arrived) = (source.ended(), destination.ended());

@@ -44,7 +44,7 @@ fn frames_that_the_kernel_had_no_room_for_are_counted_and_the_others_arrive() {
     let sent = Sender::open("tapA").unwrap().send_probes(&Probe::default(), 9000, 100..100 + FRAMES).unwrap();
     assert_eq!(sent.frames, FRAMES);
     go_on.send(()).unwrap();
-    source.told.wait("the loss", |event| event.code == Some("ring_full"));
+    source.told.wait_code("ring_full");
     destination.told.wait_state("injecting");
     destination.handle.resumed(None);
 

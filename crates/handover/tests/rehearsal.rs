@@ -109,7 +109,7 @@ fn a_source_that_is_armed_is_looked_at_and_goes_on_looking_for_its_destination()
     let source = source(source_plan(&meeting, "tapA"));
     let encounter = rehearsal.next(PATIENCE).unwrap();
     assert_eq!((codes(&encounter), encounter.peer.as_ref().unwrap().role), (vec![], Role::Source));
-    let warning = source.told.wait("a refusal", |event| event.code == Some("peer_refuses"));
+    let warning = source.told.wait_code("peer_refuses");
     assert!(warning.message.contains("only rehearses"), "{warning:?}");
 
     rehearsal.stop();

@@ -128,6 +128,6 @@ fn a_last_word_that_comes_when_the_vm_runs_is_too_late_and_that_is_told() {
     destination.handle.resumed(None);
     destination.told.wait_state("passing");
     source.say(&cut(5, true));
-    let warning = destination.told.wait("it", |event| event.code == Some("cut_late"));
+    let warning = destination.told.wait_code("cut_late");
     assert!(warning.message.contains("2 frames"), "{}", warning.message);
 }
