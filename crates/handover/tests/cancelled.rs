@@ -12,7 +12,7 @@ use rustix::thread::CapabilitySet;
 use support::proxy::Proxy;
 use support::{
     Meeting, PATIENCE, assert_once_in_order, destination, destination_plan, guest, link, send, source,
-    source_plan, without,
+    source_plan, under_way, without,
 };
 use tapferry_handover::{DestinationPlan, EventKind, Outcome, SourcePlan};
 use tapferry_testbed::namespace::Namespace;
@@ -51,10 +51,7 @@ fn cancelled_after(frames: u64) {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
     there.set_paused(true);
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, source) = under_way(&here);
     send("tapA", 100..100 + frames);
     source.wait_until("acknowledging", |report| report.acknowledged == frames);
     here.set_paused(false);
@@ -81,10 +78,7 @@ fn a_vm_that_was_paused_and_continued_while_it_migrated_is_handed_over_by_the_ne
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
     there.set_paused(true);
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let paused = source(source_plan(&meeting, "tapA"));
-    paused.migrate(&here, 100);
+    let (meeting, destination, paused) = under_way(&here);
     send("tapA", 100..400);
     destination.wait_until("injecting them", |report| report.injected == 300);
     here.set_paused(false);
@@ -131,10 +125,7 @@ fn what_is_given_back_does_not_fill_the_queue_again() {
 fn frames_that_come_while_it_is_cancelled_are_not_taken_for_those_that_had_no_room() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, _there) = (guest("tapA"), guest("tapB"));
-    let meeting = Meeting::new();
-    let _destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, _destination, source) = under_way(&here);
     send("tapA", 100..1500);
     source.wait_until("acknowledging", |report| report.acknowledged == 1400);
     let dropped = link("tapA").tx_dropped;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use support::{
     Meeting, assert_once_in_order, destination, destination_plan, guest, link, send, source, source_plan,
+    under_way,
 };
 use tapferry_handover::{DestinationPlan, EventKind, Outcome, SourcePlan};
 use tapferry_testbed::namespace::Namespace;
@@ -72,10 +73,7 @@ fn a_vm_that_sends_frames_runs_although_nobody_has_told() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
     there.set_paused(true);
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, source) = under_way(&here);
     send("tapA", 100..150);
     destination.wait_until("injecting them", |report| report.injected == 50);
     let announcement = Probe::of_flow(7).build(0, 64);
@@ -90,10 +88,7 @@ fn a_vm_that_sends_frames_runs_although_nobody_has_told() {
 fn a_vm_that_ends_at_the_destination_before_it_ran_fails_a_source_whose_process_has_ended() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, _there) = (guest("tapA"), guest("tapB"));
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, source) = under_way(&here);
     send("tapA", 100..150);
     source.wait_until("acknowledging", |report| report.acknowledged == 50);
     destination.handle.gone();
@@ -112,10 +107,7 @@ fn a_vm_that_ends_at_the_destination_before_it_ran_fails_a_source_whose_process_
 fn a_vm_that_runs_on_after_the_destination_has_given_up_has_its_frames() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, _there) = (guest("tapA"), guest("tapB"));
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, source) = under_way(&here);
     send("tapA", 100..150);
     destination.handle.gone();
     assert_eq!(destination.ended().outcome, Outcome::Cancelled);
@@ -133,10 +125,7 @@ fn without_its_source_the_destination_gives_what_it_has_and_then_fails() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
     there.set_paused(true);
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, source) = under_way(&here);
     send("tapA", 100..150);
     destination.wait_until("taking them", |report| report.received == 50);
     let left = source.handle.stop().unwrap();
@@ -156,10 +145,7 @@ fn without_its_source_the_destination_gives_what_it_has_and_then_fails() {
 fn without_its_destination_the_source_fails_when_the_vm_runs_there() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, source) = under_way(&here);
     send("tapA", 100..150);
     destination.handle.resumed(None);
     source.told.wait_state("drain");
@@ -203,10 +189,7 @@ fn frames_that_wait_for_a_vm_that_may_run_yet_are_not_cut_from_its_queue() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
     there.set_paused(true);
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, _source) = under_way(&here);
     send("tapA", 100..3100);
     destination.wait_until("injecting them", |report| report.injected == 3000);
     destination.handle.stop();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::thread::CapabilitySet;
 use support::{
     Flood, Meeting, assert_once_in_order, destination, destination_plan, guest, send, source, source_plan,
-    without,
+    under_way, without,
 };
 use tapferry_handover::{DestinationPlan, EventKind, Outcome};
 use tapferry_sys::egress_gate::GateKind;
@@ -83,10 +83,7 @@ fn nothing_comes_before_it_opens_and_nothing_twice(gate: GateKind) {
 fn a_checksum_that_one_of_the_two_ways_leaves_to_do_makes_no_difference() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, source) = under_way(&here);
     destination.told.wait_state("injecting");
     destination.handle.resumed(None);
     source.told.wait_state("drain");
@@ -112,10 +109,7 @@ fn a_checksum_that_one_of_the_two_ways_leaves_to_do_makes_no_difference() {
 fn as_many_copies_pass_as_were_flooded() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, source) = under_way(&here);
     destination.told.wait_state("injecting");
     destination.handle.resumed(None);
     source.told.wait_state("drain");
@@ -163,10 +157,7 @@ fn without_a_gate_the_source_s_copies_of_what_has_come_by_itself_are_left_out() 
 fn traffic_that_never_pauses_leaves_the_queue_long_and_loses_nothing() {
     let Some(namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, _source) = under_way(&here);
     destination.told.wait_state("injecting");
     destination.handle.resumed(None);
     destination.told.wait_state("passing");

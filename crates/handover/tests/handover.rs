@@ -6,7 +6,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Meeting, PATIENCE, destination, destination_plan, guest, identity, send, source, source_plan};
+use support::{
+    Meeting, PATIENCE, destination, destination_plan, guest, identity, send, source, source_plan, under_way,
+};
 use tapferry_handover::{EventKind, Outcome};
 use tapferry_testbed::namespace::Namespace;
 use tapferry_testbed::sender::Sender;
@@ -54,10 +56,7 @@ fn what_comes_while_the_vm_moves_reaches_its_guest_once_and_in_order() {
 fn the_guest_s_announcement_of_its_new_place_is_noted_and_not_handed_over() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, _there) = (guest("tapA"), guest("tapB"));
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, source) = under_way(&here);
     destination.handle.resumed(None);
     source.told.wait_state("drain");
 

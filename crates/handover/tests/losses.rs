@@ -8,7 +8,7 @@ use std::sync::mpsc;
 
 use support::{
     MARK, Meeting, PATIENCE, Side, destination, destination_plan, guest, send, source, source_plan,
-    source_that,
+    source_that, under_way,
 };
 use tapferry_handover::{EventKind, Outcome, Source};
 use tapferry_testbed::craft::{Checksum, Ip, Packet};
@@ -63,10 +63,7 @@ fn frames_that_the_destination_s_interface_does_not_take_are_counted() {
     let jumbo = TapOptions { mtu: 9000, ..TapOptions::like_qemu() };
     let here = tapferry_testbed::reader::Reader::on_tap(Tap::create("tapA", &jumbo).unwrap());
     let there = guest("tapB");
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, source) = under_way(&here);
     assert_eq!(destination.told.wait_kind(EventKind::Warning).code, Some("mtu_smaller"));
     assert_eq!(source.told.count_code("mtu_smaller"), 1);
     let long = Sender::open("tapA").unwrap();
@@ -117,10 +114,7 @@ fn frames_that_are_longer_than_the_protocol_carries_are_counted() {
 fn frames_that_we_have_injected_ourselves_are_not_handed_over() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, there) = (guest("tapA"), guest("tapB"));
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    let source = source(source_plan(&meeting, "tapA"));
-    source.migrate(&here, 100);
+    let (_meeting, destination, source) = under_way(&here);
     let options = tapferry_testbed::sender::SenderOptions { mark: Some(MARK), ..Default::default() };
     Sender::with("tapA", options).unwrap().send_probes(&Probe::default(), 64, 100..150).unwrap();
     send("tapA", 150..160);

@@ -243,6 +243,15 @@ pub(crate) fn destination_that(
     Side { handle, told }
 }
 
+/// A handover under way, by plans without anything special: the guest here has got 100 frames, and its VM has stopped.
+pub(crate) fn under_way(here: &Reader) -> (Meeting, Side<Destination>, Side<Source>) {
+    let meeting = Meeting::new();
+    let destination = destination(&meeting, destination_plan("tapB"));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.migrate(here, 100);
+    (meeting, destination, source)
+}
+
 impl Side<Source> {
     /// A migration begins, and frames are sent that the guest here gets before its VM stops, so that the cut is known
     /// exactly: at the end of them.
