@@ -104,6 +104,24 @@ fn a_vm_that_ends_at_the_destination_before_it_ran_fails_a_source_whose_process_
 }
 
 #[test]
+fn a_vm_that_ends_at_the_destination_before_the_stop_is_told_and_another_may_take_its_place() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (_here, _there) = (guest("tapA"), guest("tapB"));
+    let meeting = Meeting::new();
+    let first = destination(&meeting, destination_plan("tapB"));
+    let source = source(source_plan(&meeting, "tapA"));
+    source.told.wait_kind(EventKind::Ready);
+    first.handle.gone();
+    let warning = source.told.wait_code("destination_gone");
+    assert!(warning.message.contains("ended at the destination before it ran"), "{warning:?}");
+    drop(first);
+
+    let _second = destination(&meeting, destination_plan("tapB"));
+    source.told.wait_kind(EventKind::LinkBack);
+    assert_eq!(source.told.count_code("destination_gone"), 1);
+}
+
+#[test]
 fn a_vm_that_runs_on_after_the_destination_has_given_up_has_its_frames() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let (here, _there) = (guest("tapA"), guest("tapB"));

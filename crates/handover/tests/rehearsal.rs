@@ -11,9 +11,9 @@ use std::thread;
 use support::raw::{Raw, hello};
 use support::{Meeting, PATIENCE, destination, destination_plan, guest, identity, source, source_plan};
 use tapferry_handover::rehearsal::visit;
-use tapferry_handover::wire::{Message, Role};
+use tapferry_handover::wire::{Message, Refusal, RefusalCode, Role};
 use tapferry_handover::{Encounter, EventKind, Identity, Rehearsal, Weight};
-use tapferry_redirect::Netdev;
+use tapferry_redirect::{Address, Netdev, StreamPlan};
 use tapferry_testbed::namespace::Namespace;
 use tapferry_testbed::tap::{Tap, TapOptions};
 
@@ -149,6 +149,29 @@ fn a_tapferry_of_another_version_is_named() {
     };
     assert_eq!(codes(&encounter), ["peer_version"]);
     assert!(encounter.differences[0].message.contains("speaks version 2"), "{encounter:?}");
+}
+
+#[test]
+fn whoever_refuses_is_named_by_the_reason() {
+    use RefusalCode::{Busy, Role as SameSide, State};
+    for (code, name) in [(SameSide, "peer_same_side"), (Busy, "peer_busy"), (State, "peer_busy")] {
+        let refusal = Message::Refusal(Refusal { code, text: "not you".into() });
+        let Some(encounter) = look_at(move |mut peer| peer.say(&refusal)) else { return };
+        assert_eq!(codes(&encounter), [name]);
+        assert_eq!(encounter.differences[0].message, "the destination refuses: not you");
+    }
+}
+
+#[test]
+fn a_destination_that_no_way_leads_to_is_a_fault() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let _here = guest("tapA");
+    // There is no route in a namespace of one's own.
+    let address = Address::Tcp { host: "192.0.2.1".into(), port: 4000, server: false };
+    let to = StreamPlan { address, ..Meeting::new().stream(false) };
+    let encounter = visit(&Netdev::here("tapA").unwrap(), &identity(), &to).unwrap();
+    let [difference] = &encounter.differences[..] else { panic!("{encounter:?}") };
+    assert_eq!((difference.code, difference.weight), ("way_silent", Weight::Fault));
 }
 
 #[test]
