@@ -12,15 +12,14 @@ use support::{
 };
 use tapferry_handover::{Destination, EventKind, Outcome, SourcePlan};
 use tapferry_redirect::{Address, StreamPlan};
-use tapferry_testbed::certificates::{Authority, Terms};
+use tapferry_testbed::certificates::{self, Terms};
 use tapferry_testbed::link;
 use tapferry_testbed::namespace::Namespace;
 
 /// Credentials of both sides, of a CA of their own.
 fn credentials(meeting: &Meeting, name: &str) -> PathBuf {
     let path = meeting.path().with_file_name(name);
-    let terms = Terms::default();
-    Authority::new(&terms).unwrap().write(&path, &terms).unwrap();
+    certificates::make(&path, &Terms::default()).unwrap();
     path
 }
 

@@ -6,13 +6,17 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber, date_time_ymd,
 };
 
 /// The name of every CA made here: two of them differ in their keys alone.
 const AUTHORITY: &str = "tapferry test CA";
 const DAY: i64 = 24 * 60 * 60;
+/// The number of every client's certificate; a server's is another.
+const CLIENT: u64 = 2;
+const SERVER: u64 = 1;
 
 /// When and for whom certificates count.
 #[derive(Debug, Clone)]
@@ -81,6 +85,35 @@ impl Authority {
         Ok(())
     }
 
+    /// Calls the clients' certificates back: writes `ca-crl.pem`.
+    pub fn revoke_clients(&self, directory: &Path, terms: &Terms) -> io::Result<()> {
+        let list = self.revocation_list(terms).map_err(io::Error::other)?;
+        fs::write(directory.join("ca-crl.pem"), list)
+    }
+
+    fn revocation_list(&self, terms: &Terms) -> Result<String, rcgen::Error> {
+        let day = |seconds| date_time_ymd(1970, 1, 1) + from_now(seconds);
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(CLIENT),
+            revocation_time: day(-DAY),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: day(-DAY),
+            next_update: day(DAY),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer(terms)?)?.pem()
+    }
+
+    fn issuer(&self, terms: &Terms) -> Result<Issuer<'_, KeyPair>, rcgen::Error> {
+        Ok(Issuer::new(authority_params(terms), KeyPair::from_pem(&self.key)?))
+    }
+
     fn issue(
         &self,
         name: &str,
@@ -88,15 +121,15 @@ impl Authority {
         key: &KeyPair,
         terms: &Terms,
     ) -> Result<Certificate, rcgen::Error> {
-        let names = if usage == ExtendedKeyUsagePurpose::ServerAuth { &terms.names[..] } else { &[] };
-        let mut params = CertificateParams::new(names)?;
+        let is_server = usage == ExtendedKeyUsagePurpose::ServerAuth;
+        let mut params = CertificateParams::new(if is_server { &terms.names[..] } else { &[] })?;
+        params.serial_number = Some(SerialNumber::from(if is_server { SERVER } else { CLIENT }));
         params.distinguished_name = named(name);
         params.not_before = date_time_ymd(1970, 1, 1) + from_now(terms.from);
         params.not_after = date_time_ymd(1970, 1, 1) + from_now(terms.until);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = vec![usage];
-        let issuer = Issuer::new(authority_params(terms), KeyPair::from_pem(&self.key)?);
-        params.signed_by(key, &issuer)
+        params.signed_by(key, &self.issuer(terms)?)
     }
 }
 
@@ -104,7 +137,7 @@ fn authority_params(terms: &Terms) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = named(AUTHORITY);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = date_time_ymd(1970, 1, 1) + from_now(terms.from.min(-DAY));
     params.not_after = date_time_ymd(1970, 1, 1) + from_now(terms.authority_until);
     params

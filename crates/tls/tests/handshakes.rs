@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, recv};
 use support::{Directory, connected, read_all, send_all, shake};
-use tapferry_testbed::certificates::Terms;
+use tapferry_testbed::certificates::{Authority, Terms};
 use tapferry_tls::{Channel, ChannelError, Handshakes, Received, Side};
 
 #[test]
@@ -139,6 +139,16 @@ fn a_client_without_a_certificate_is_refused_and_told_what_it_lacks() {
     let failure = client.unwrap_err();
     assert_eq!(failure.to_string(), "the peer refuses with the alert 'certificate_required'");
     assert!(failure.hint().starts_with("there is no client-cert.pem"), "{}", failure.hint());
+}
+
+#[test]
+fn a_client_that_was_called_back_is_refused_and_a_server_is_not() {
+    let terms = Terms::default();
+    let creds = Directory::new(&terms);
+    Authority::of(creds.path()).unwrap().revoke_clients(creds.path(), &terms).unwrap();
+    let (client, server) = shake(&creds, &creds, "localhost");
+    assert_eq!(client.unwrap_err().code(), "TLS_REFUSED");
+    assert_eq!(server.unwrap_err().code(), "TLS_REVOKED");
 }
 
 #[test]
