@@ -1,6 +1,6 @@
 /** What doctor finds, and how much it matters. */
 
-import { ExitStatus } from '../errors.ts'
+import { ExitStatus, type TapferryError } from '../errors.ts'
 
 /** error: a run fails, or no frame gets through. warning: frames may be lost, late or doubled. */
 export type Severity = 'error' | 'warning' | 'info' | 'ok'
@@ -31,6 +31,16 @@ export function error(
   details: Details = {},
 ): Finding {
   return { code, severity: 'error', about, message, status, ...details }
+}
+
+/** What a run would end with here. */
+export function failure(about: string, { code, exitStatus, message, hint }: TapferryError): Finding {
+  return error(code, exitStatus, about, message, noteOf(hint))
+}
+
+/** The next step of a failure, where it has one. */
+export function noteOf(hint: string | undefined): Details {
+  return hint === undefined ? {} : { note: hint }
 }
 
 export function warning(code: string, about: string, message: string, details: Details = {}): Finding {

@@ -3,7 +3,7 @@
 import { quote } from '../../options/words.ts'
 import { formatStreamAddress } from '../../stream/address.ts'
 import type { CredentialsFacts, Facts } from '../facts.ts'
-import { error, type Finding, ok, warning } from '../finding.ts'
+import { type Finding, failure, ok, warning } from '../finding.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
 /** As a run warns: crates/tls/src/validity.rs. */
@@ -23,14 +23,7 @@ export function checkDirectory(
   { directory, problem, files, exposedKey }: CredentialsFacts,
   now: number,
 ): Finding[] {
-  const findings: Finding[] = []
-  if (problem !== undefined) {
-    findings.push(
-      error(problem.code, problem.exitStatus, about, problem.message, {
-        ...(problem.hint === undefined ? {} : { note: problem.hint }),
-      }),
-    )
-  }
+  const findings = problem === undefined ? [] : [failure(about, problem)]
   for (const { file, notAfter, notAfterMs } of files) {
     const days = Math.floor((notAfterMs - now) / DAY_MS)
     if (days >= EXPIRING_DAYS) continue

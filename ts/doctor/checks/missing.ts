@@ -3,7 +3,7 @@
 import { ExitStatus } from '../../errors.ts'
 import { closest } from '../../options/closest.ts'
 import type { End, Facts } from '../facts.ts'
-import { type Details, error, type Finding, info } from '../finding.ts'
+import { type Details, error, type Finding, info, noteOf } from '../finding.ts'
 import { again, type Changes } from '../shell.ts'
 import { interfaceBehind, titleOf, vmsOf } from '../vms.ts'
 import { withCapabilities } from './privileges.ts'
@@ -18,7 +18,7 @@ export function explainMissing(end: End, facts: Facts): Finding {
     const { code, exitStatus } = problem ?? { code: 'NETDEV_NOT_FOUND', exitStatus: ExitStatus.Interface }
     return error(code, exitStatus, about, message, details)
   }
-  const hint: Details = problem?.hint === undefined ? {} : { note: problem.hint }
+  const hint = noteOf(problem?.hint)
   // Its own failure says more than that there is no interface.
   if (problem !== undefined && problem.code !== 'NETDEV_ID_UNKNOWN') {
     const closed = problem.code === 'PERMISSION'

@@ -1,7 +1,7 @@
 /** What a handover would meet: facts -> findings, the gravest of each kind first. Pure. */
 
 import { checkDirectory } from '../../doctor/checks/credentials.ts'
-import { type Details, error, type Finding, info, ok, warning } from '../../doctor/finding.ts'
+import { error, type Finding, failure, info, noteOf, ok, warning } from '../../doctor/finding.ts'
 import { ExitStatus } from '../../errors.ts'
 import { quote } from '../../options/words.ts'
 import { formatBytes } from '../../output/format.ts'
@@ -47,10 +47,7 @@ function checkCapture({ process, plan }: RehearsalFacts): Finding[] {
 function checkMonitor({ monitor, plan }: RehearsalFacts): Finding[] {
   if (monitor === undefined) return []
   const about = `monitor ${monitor.address}`
-  if (monitor.problem !== undefined) {
-    const { code, exitStatus, message, hint } = monitor.problem
-    return [error(code, exitStatus, about, message, noteOf(hint))]
-  }
+  if (monitor.problem !== undefined) return [failure(about, monitor.problem)]
   const findings: Finding[] = []
   if (!monitor.local) {
     findings.push(
@@ -86,9 +83,7 @@ function stateOf(about: string, status: string, isSource: boolean): Finding {
 }
 
 function checkNetdevs({ problem, netdevs }: RehearsalFacts): Finding[] {
-  if (problem !== undefined) {
-    return [error(problem.code, problem.exitStatus, 'netdevs', problem.message, noteOf(problem.hint))]
-  }
+  if (problem !== undefined) return [failure('netdevs', problem)]
   return netdevs.flatMap(checkNetdev)
 }
 
@@ -209,8 +204,4 @@ function checkHold({ plan, netdevs, memoryAvailable }: RehearsalFacts): Finding[
       note: 'give a smaller --max-hold, or make room',
     }),
   ]
-}
-
-function noteOf(hint: string | undefined): Details {
-  return hint === undefined ? {} : { note: hint }
 }

@@ -1,7 +1,7 @@
 /** What the two sides of a rehearsal have learned of each other -> findings. Pure. */
 
 import type { HandoverDifference, HandoverEncounter, HandoverPeer } from '../../binding.ts'
-import { error, type Finding, info, ok, warning } from '../../doctor/finding.ts'
+import { error, type Finding, failure, info, ok, warning } from '../../doctor/finding.ts'
 import { ExitStatus } from '../../errors.ts'
 import { formatDuration } from '../../output/format.ts'
 import { formatStreamAddress } from '../../stream/address.ts'
@@ -13,9 +13,7 @@ export function checkCounterpart({ plan, meeting, netdevs, patienceMs }: Rehears
   const place = formatStreamAddress(plan.address)
   const way = plan.side === 'source' ? `--to ${place}` : `--from ${place}`
   const { problem, encounters } = meeting
-  if (problem !== undefined) {
-    return [error(problem.code, problem.exitStatus, way, problem.message, { note: problem.hint ?? '' })]
-  }
+  if (problem !== undefined) return [failure(way, problem)]
   const aboutOf = (id: string | undefined): string => {
     const netdev = netdevs.find(each => each.netdev.id === id)?.netdev
     return netdev === undefined ? way : `netdev ${netdev.title}`
