@@ -9,6 +9,12 @@ export function closest(text: string, candidates: readonly string[]): string[] {
   return near.filter(({ distance }) => distance === least).map(({ candidate }) => candidate)
 }
 
+/** The next step where somebody may have mistyped; undefined where nothing is near. */
+export function didYouMean(text: string, candidates: readonly string[]): string | undefined {
+  const [similar] = closest(text, candidates)
+  return similar === undefined ? undefined : `did you mean ${similar}?`
+}
+
 /** Capitals are half a mistake, however many. */
 function distanceOf(text: string, candidate: string): number {
   if (text !== candidate && text.toLowerCase() === candidate.toLowerCase()) return 0.5

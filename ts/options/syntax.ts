@@ -2,7 +2,7 @@
 
 import type { TapferryError } from '../errors.ts'
 import type { CommandHelp } from '../output/help.ts'
-import { closest } from './closest.ts'
+import { closest, didYouMean } from './closest.ts'
 import { longName } from './option.ts'
 import { usageError } from './values.ts'
 
@@ -72,14 +72,10 @@ export function explainSyntaxError(error: unknown, command: CommandHelp | undefi
   if (option !== undefined) {
     const [flag = option] = option.split('=')
     if (names.includes(flag)) return usageError(`option ${flag} takes no value`, `write only ${flag}`)
-    const [similar] = closest(flag, names)
-    if (similar !== undefined) return usageError(`unknown option ${flag}`, `did you mean ${similar}?`)
     const aliases = command ? Object.values(command.options).flatMap(({ alias }) => alias ?? []) : []
     const isQemus = /^-[a-z]{2}/.test(flag) && aliases.length > 0
-    return usageError(
-      `unknown option ${flag}`,
-      isQemus ? `of a QEMU command line take only ${aliases.join(' and ')}; ${help}` : help,
-    )
+    const others = isQemus ? `of a QEMU command line take only ${aliases.join(' and ')}; ${help}` : help
+    return usageError(`unknown option ${flag}`, didYouMean(flag, names) ?? others)
   }
   const positional = /^Extraneous positional argument \("(.*)"\)\.$/s.exec(reason)?.[1]
   if (positional !== undefined) {

@@ -6,7 +6,7 @@
 
 import { isIPv4, isIPv6 } from 'node:net'
 import type { TapferryError } from '../errors.ts'
-import { closest } from '../options/closest.ts'
+import { didYouMean } from '../options/closest.ts'
 import { invalid, unsupported } from './failures.ts'
 import { Given } from './given.ts'
 import { doubleCommas } from './keyval.ts'
@@ -84,11 +84,10 @@ export function parseChardev(text: string, flag: string): Chardev {
 }
 
 function unknownBackend(subject: string, backend: string): TapferryError {
-  const [similar] = closest(backend, ['socket', ...Object.keys(OTHERS)])
   return invalid(
     subject,
     `'${backend}' is not a valid char driver name`,
-    similar === undefined ? 'frames travel over a socket: socket,id=...' : `did you mean ${similar}?`,
+    didYouMean(backend, ['socket', ...Object.keys(OTHERS)]) ?? 'frames travel over a socket: socket,id=...',
   )
 }
 

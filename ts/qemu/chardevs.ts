@@ -1,6 +1,6 @@
 /** The chardevs of a command line, and which filter uses which. Pure. */
 
-import { closest } from '../options/closest.ts'
+import { didYouMean } from '../options/closest.ts'
 import type { Chardev, ChardevStream } from './chardev.ts'
 import { invalid, refuseTwins } from './failures.ts'
 import type { StreamFilter } from './object.ts'
@@ -20,9 +20,7 @@ export class Chardevs {
   use(id: string, filter: StreamFilter): ChardevStream {
     const chardev = this.#byId.get(id)
     if (chardev === undefined) {
-      const [similar] = closest(id, [...this.#byId.keys()])
-      const hint =
-        similar === undefined ? `add --chardev socket,id=${id},path=PATH` : `did you mean ${similar}?`
+      const hint = didYouMean(id, [...this.#byId.keys()]) ?? `add --chardev socket,id=${id},path=PATH`
       throw invalid(filter.subject, `Device '${id}' not found`, hint)
     }
     const user = this.#users.get(id)

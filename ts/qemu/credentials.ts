@@ -1,6 +1,6 @@
 /** The TLS credentials of a command line, and which of them a chardev names. Pure. */
 
-import { closest } from '../options/closest.ts'
+import { didYouMean } from '../options/closest.ts'
 import type { ChardevStream } from './chardev.ts'
 import { invalid } from './failures.ts'
 import type { QemuObject, StreamFilter, TlsCredentials } from './object.ts'
@@ -24,13 +24,11 @@ export class Credentials {
     if (found === undefined) {
       if (!this.#areAll) return undefined
       const ids = this.#objects.filter(({ kind }) => kind === 'tls-creds').map(({ id }) => id)
-      const [similar] = closest(tlsCreds, ids)
       throw invalid(
         filter.subject,
         `No TLS credentials with id '${tlsCreds}'`,
-        similar === undefined
-          ? `add --object tls-creds-x509,id=${tlsCreds},dir=DIR,endpoint=${endpoint}`
-          : `did you mean ${similar}?`,
+        didYouMean(tlsCreds, ids) ??
+          `add --object tls-creds-x509,id=${tlsCreds},dir=DIR,endpoint=${endpoint}`,
       )
     }
     if (found.kind !== 'tls-creds') {

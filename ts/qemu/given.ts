@@ -1,7 +1,7 @@
 /** The properties that one option was given, asked for by name and type. Pure. */
 
 import type { TapferryError } from '../errors.ts'
-import { closest } from '../options/closest.ts'
+import { didYouMean } from '../options/closest.ts'
 import { invalid } from './failures.ts'
 import type { Properties } from './keyval.ts'
 
@@ -72,12 +72,9 @@ function pair(subject: string, name: string, value: string, known: readonly stri
   if (known.includes(name)) return [name, value]
   const negated = name.replace(/^no/, '')
   if (negated !== name && value === 'on' && known.includes(negated)) return [negated, 'off']
-  const [similar] = closest(name, known)
   throw invalid(
     subject,
     `has no property '${name}'`,
-    similar === undefined
-      ? `properties are ${known.join(', ')}; a comma of a value is written twice`
-      : `did you mean ${similar}?`,
+    didYouMean(name, known) ?? `properties are ${known.join(', ')}; a comma of a value is written twice`,
   )
 }

@@ -5,7 +5,7 @@
  */
 
 import type { Queue } from '../binding.ts'
-import { closest } from '../options/closest.ts'
+import { didYouMean } from '../options/closest.ts'
 import { invalid, unsupported } from './failures.ts'
 import { Given } from './given.ts'
 import { formatProperties, type Properties } from './keyval.ts'
@@ -125,11 +125,10 @@ export function parseObject(text: string, flag: string): QemuObject {
     )
   }
   const known = [...Object.keys(PARSERS), ...Object.keys(ONLY_IN_QEMU), ...BYSTANDERS]
-  const [similar] = closest(type, known)
   throw invalid(
     `${flag} '${text}'`,
     `QEMU has no object '${type}'`,
-    similar === undefined ? `objects are ${Object.keys(PARSERS).join(', ')}` : `did you mean ${similar}?`,
+    didYouMean(type, known) ?? `objects are ${Object.keys(PARSERS).join(', ')}`,
   )
 }
 

@@ -12,7 +12,7 @@
 import { isIPv4 } from 'node:net'
 import { resolve } from 'node:path'
 import { TapferryError } from '../errors.ts'
-import { closest } from '../options/closest.ts'
+import { didYouMean } from '../options/closest.ts'
 import { doubleCommas, splitAtCommas } from '../qemu/keyval.ts'
 
 export interface HostPort {
@@ -250,11 +250,10 @@ function unknownOption(name: string, invalid: Invalid): TapferryError {
       'leave it out: tapferry waits for nobody, takes whoever comes and connects again by itself',
     )
   }
-  const [similar] = closest(name.replaceAll('_', '-'), Object.keys(OPTIONS))
+  const names = Object.keys(OPTIONS)
   return invalid(
     `has no option '${name}'`,
-    similar === undefined
-      ? `options are ${Object.keys(OPTIONS).join(', ')}; a comma of the path is written twice`
-      : `did you mean ${similar}?`,
+    didYouMean(name.replaceAll('_', '-'), names) ??
+      `options are ${names.join(', ')}; a comma of the path is written twice`,
   )
 }
