@@ -6,6 +6,7 @@
  */
 
 import { TapferryError } from '../errors.ts'
+import { formatHostPort } from '../stream/address.ts'
 
 export type MonitorAddress =
   | { readonly kind: 'unix'; readonly path: string }
@@ -34,8 +35,7 @@ export function parseMonitorAddress(text: string): MonitorAddress {
 
 /** The address as people write it, without a prefix. */
 export function formatMonitorAddress(address: MonitorAddress): string {
-  if (address.kind === 'unix') return address.path
-  return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`
+  return address.kind === 'unix' ? address.path : formatHostPort(address)
 }
 
 function parsePath(text: string, path: string): MonitorAddress {

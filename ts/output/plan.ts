@@ -3,8 +3,7 @@
 import type { ChalkInstance } from 'chalk'
 import { type DatagramPlan, formatPeer, type PlannedEnd } from '../run/ends.ts'
 import type { RunPlan } from '../run/plan.ts'
-import { formatStreamAddress } from '../stream/address.ts'
-import { formatHostPort } from '../stream/datagrams.ts'
+import { formatHostPort, formatStreamAddress } from '../stream/address.ts'
 import { formatCount, formatDuration, holdInWords, QUEUE_IN_WORDS } from './format.ts'
 import type { RecordFields } from './printer.ts'
 

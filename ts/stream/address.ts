@@ -133,10 +133,14 @@ export function formatStreamAddress(address: StreamAddress): string {
     case 'unix':
       return `unix:${address.path}`
     case 'tcp':
-      return `tcp:${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`
+      return `tcp:${formatHostPort(address)}`
     case 'fd':
       return `fd:${address.fd}`
   }
+}
+
+export function formatHostPort({ host, port }: HostPort): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 /** An end in full, as `--indev` and `--outdev` take it. */
@@ -152,7 +156,7 @@ export function formatStreamEnd({
     ...(server ? ['server'] : []),
     ...(vnetHdrSupport === undefined ? [] : [`vnet-hdr-support=${vnetHdrSupport ? 'on' : 'off'}`]),
     ...(vnetHdrLength === undefined ? [] : [`vnet-hdr-len=${vnetHdrLength}`]),
-    ...(tlsCreds === undefined ? [] : [`tls-creds=${tlsCreds.replaceAll(',', ',,')}`]),
+    ...(tlsCreds === undefined ? [] : [`tls-creds=${doubleCommas(tlsCreds)}`]),
   ].join(',')
 }
 

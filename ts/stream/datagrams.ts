@@ -10,6 +10,7 @@
 import type { TapferryError } from '../errors.ts'
 import { splitAtCommas } from '../qemu/keyval.ts'
 import {
+  formatHostPort,
   type HostPort,
   type Invalid,
   invalidAddress,
@@ -63,10 +64,6 @@ export function parseDatagramAddress(text: string, flag: string): DatagramAddres
 /** As people write it, without options. */
 export function formatDatagramAddress({ to }: Pick<DatagramAddress, 'to'>): string {
   return to.kind === 'unix' ? `${DATAGRAMS}unix:${to.path}` : `${DATAGRAMS}${formatHostPort(to)}`
-}
-
-export function formatHostPort({ host, port }: HostPort): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 function parsePlace(text: string, invalid: Invalid): DatagramPlace {
