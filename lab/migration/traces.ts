@@ -2,7 +2,7 @@
 
 import { readdir, readFile, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { recordDirectories } from '../../ts/handover/leftovers.ts'
+import { recordDirectories } from '../../ts/handover/records.ts'
 import { loadBinding } from '../../ts/native.ts'
 import type { Host } from './network.ts'
 

@@ -6,12 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { restoreCapabilities } from '../../ts/handover/capability-leftovers.ts'
-import {
-  type LeftoverRecord,
-  putLeftoversRight,
-  RAISED_QUEUE_LENGTH,
-  recordDirectories,
-} from '../../ts/handover/leftovers.ts'
+import { type LeftoverRecord, putLeftoversRight, RAISED_QUEUE_LENGTH } from '../../ts/handover/leftovers.ts'
+import { recordDirectories } from '../../ts/handover/records.ts'
 import { startTimeOf } from '../../ts/host/processes.ts'
 import { Monitor } from '../../ts/monitor/index.ts'
 import { ROOT, Running, records, run, TAPFERRY } from '../support/cli.ts'

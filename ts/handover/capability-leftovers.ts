@@ -10,7 +10,14 @@ import { TapferryError } from '../errors.ts'
 import { startTimeOf } from '../host/processes.ts'
 import { formatMonitorAddress, Monitor, parseMonitorAddress } from '../monitor/index.ts'
 import type { Printer } from '../output/printer.ts'
-import { type Owner, recordDirectories, recordsOfTheGone, removeRecord, writeRecord } from './leftovers.ts'
+import {
+  type Owner,
+  recordDirectories,
+  recordsOfTheGone,
+  removeRecord,
+  thisProcess,
+  writeRecord,
+} from './records.ts'
 
 /** How long the monitor may take for its greeting: one that has another client would never send it. */
 const PATIENCE_MS = 1_000
@@ -19,7 +26,6 @@ const PATIENCE_MS = 1_000
 const GONE: ReadonlySet<string> = new Set(['MONITOR_NOT_FOUND', 'MONITOR_REFUSED'])
 
 export interface CapabilityRecord extends Owner {
-  readonly version: 1
   /** The VM's, from any directory. */
   readonly monitor: string
   /** The VM's process, told apart from a later one of that number. */
@@ -50,7 +56,7 @@ export class CapabilityNote {
     const vmStartTime = vmPid === undefined ? undefined : await startTimeOf(vmPid)
     if (vmPid === undefined || vmStartTime === undefined) return
     this.#record = {
-      ...{ version: 1, pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' },
+      ...(await thisProcess()),
       ...{ monitor: absolute(monitor.address), vmPid, vmStartTime },
     }
     this.#file = await writeRecord(`handover-${process.pid}-events.json`, this.#record, this.#directories)
@@ -71,7 +77,7 @@ export async function restoreCapabilities(
   for await (const { file, record } of recordsOfTheGone(
     directories,
     /^handover-\d+-events\.json$/,
-    readRecord,
+    isRecord,
   )) {
     const leftover = await restore(record)
     if (leftover.action !== 'failed') await removeRecord(file)
@@ -112,16 +118,13 @@ function absolute(address: string): string {
   return formatMonitorAddress(parsed.kind === 'unix' ? { ...parsed, path: resolve(parsed.path) } : parsed)
 }
 
-/** Undefined for what is no record of ours, or of another version. */
-function readRecord(parsed: Partial<CapabilityRecord>): CapabilityRecord | undefined {
-  const { version, monitor, vmPid, vmStartTime } = parsed
-  const fits =
-    version === 1 &&
+function isRecord({ monitor, vmPid, vmStartTime }: Partial<CapabilityRecord>): boolean {
+  return (
     typeof monitor === 'string' &&
     Number.isSafeInteger(vmPid) &&
     Number(vmPid) > 0 &&
     typeof vmStartTime === 'string'
-  return fits ? (parsed as CapabilityRecord) : undefined
+  )
 }
 
 export function tellCapabilities(leftovers: readonly CapabilityLeftover[], printer: Printer): void {

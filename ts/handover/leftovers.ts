@@ -2,7 +2,7 @@
  * What a handover that was killed leaves on the destination's host: the raised queue length of a TAP, and where the
  * kernel has no tcx a gate that is open, which both harm nobody; and a record of what the length was before. Whoever
  * starts next puts it right, and so does `tapferry handover cleanup`.
- * Of what it leaves at the source, see capability-leftovers.ts; its records are kept here as well.
+ * Of what it leaves at the source, see capability-leftovers.ts; of how records are kept, records.ts.
  *
  *     /run/tapferry/handover-PID-IFINDEX.json     one a netdev, from before the start to after the end
  *
@@ -11,15 +11,20 @@
  * handover ends with its process.
  */
 
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { HostInterface } from '../binding.ts'
 import { TapferryError } from '../errors.ts'
 import { findNetns, ownNetnsId } from '../host/namespaces.ts'
-import { startTimeOf } from '../host/processes.ts'
 import { loadBinding } from '../native.ts'
 import type { Printer } from '../output/printer.ts'
+import {
+  type Owner,
+  recordDirectories,
+  recordsOfTheGone,
+  removeRecord,
+  thisProcess,
+  writeRecord,
+} from './records.ts'
 
 /** What the core raises it to: crates/handover/src/plan.rs, QUEUE_LENGTH. */
 export const RAISED_QUEUE_LENGTH = 50_000
@@ -29,14 +34,7 @@ const PAUSE_MS = 50
 /** How often one is looked for. */
 const LOOKS = 20
 
-/** The process that wrote a record, told apart from a later one of that number. */
-export interface Owner {
-  readonly pid: number
-  readonly startTime: string
-}
-
 export interface LeftoverRecord extends Owner {
-  readonly version: 1
   readonly interface: string
   readonly ifindex: number
   /** `net:[...]` */
@@ -58,12 +56,6 @@ export interface Leftover {
   readonly problem?: TapferryError
 }
 
-/** Where records are kept, the better place first. */
-export function recordDirectories(env: NodeJS.ProcessEnv = process.env): string[] {
-  const own = env['XDG_RUNTIME_DIR']
-  return ['/run/tapferry', ...(own ? [join(own, 'tapferry')] : [])]
-}
-
 /** Records of this process. */
 export class Records {
   readonly #directories: readonly string[]
@@ -83,7 +75,7 @@ export class Records {
     const netdev = interfaces.find(each => each.name === name)
     if (netdev === undefined) return true
     const record: LeftoverRecord = {
-      ...{ version: 1, pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' },
+      ...(await thisProcess()),
       ...{ interface: name, ifindex: netdev.ifindex, namespace, queueLength: netdev.txQueueLength },
     }
     const file = await writeRecord(
@@ -108,61 +100,6 @@ export class Records {
   }
 }
 
-/** Whole or not at all, in the first place that takes it; answers where. */
-export async function writeRecord(
-  name: string,
-  record: Owner,
-  directories: readonly string[],
-): Promise<string | undefined> {
-  for (const directory of directories) {
-    const file = join(directory, name)
-    try {
-      await mkdir(directory, { recursive: true, mode: 0o700 })
-      await writeFile(`${file}.new`, `${JSON.stringify(record)}\n`, { mode: 0o600 })
-      await rename(`${file}.new`, file)
-      return file
-    } catch {
-      // The next one may.
-    }
-  }
-  return undefined
-}
-
-export async function removeRecord(file: string): Promise<void> {
-  await rm(file, { force: true }).catch(() => {})
-}
-
-/** The records of processes that are gone, of those names that fit. `read`: undefined for what is none. */
-export async function* recordsOfTheGone<T extends Owner>(
-  directories: readonly string[],
-  names: RegExp,
-  read: (parsed: Partial<T>) => T | undefined,
-): AsyncGenerator<{ file: string; record: T }> {
-  for (const directory of directories) {
-    for (const name of await readdir(directory).catch(() => [])) {
-      if (!names.test(name)) continue
-      const file = join(directory, name)
-      if (!(await isTrusted(file))) continue
-      const parsed = parse<T>(await readFile(file, 'utf8').catch(() => ''))
-      const record = parsed === undefined || !isOwned(parsed) ? undefined : read(parsed)
-      if (record !== undefined && !(await isAlive(record))) yield { file, record }
-    }
-  }
-}
-
-function parse<T>(text: string): Partial<T> | undefined {
-  try {
-    const parsed: unknown = JSON.parse(text)
-    return typeof parsed === 'object' && parsed !== null ? (parsed as Partial<T>) : undefined
-  } catch {
-    return undefined
-  }
-}
-
-function isOwned({ pid, startTime }: Partial<Owner>): boolean {
-  return Number.isSafeInteger(pid) && Number(pid) >= 0 && typeof startTime === 'string'
-}
-
 /**
  * Looks at the records of processes that are gone, does what can be done, and removes them. `force`: also while frames
  * are sent, of which some are lost then.
@@ -175,11 +112,7 @@ export async function putLeftoversRight({
   force?: boolean
 } = {}): Promise<Leftover[]> {
   const leftovers: Leftover[] = []
-  for await (const { file, record } of recordsOfTheGone(
-    directories,
-    /^handover-\d+-\d+\.json$/,
-    readRecord,
-  )) {
+  for await (const { file, record } of recordsOfTheGone(directories, /^handover-\d+-\d+\.json$/, isRecord)) {
     const leftover = await putRight(record, force)
     // What failed can be tried again, with more privileges or at another time.
     if (leftover.action !== 'failed' && leftover.action !== 'busy') await removeRecord(file)
@@ -188,22 +121,11 @@ export async function putLeftoversRight({
   return leftovers
 }
 
-/** Whatever a record says is done with the rights of whoever reads it: it must be this user's, or root's. */
-async function isTrusted(file: string): Promise<boolean> {
-  const owner = (await stat(file).catch(() => undefined))?.uid
-  return owner === 0 || owner === process.geteuid?.()
-}
-
-/** Undefined for what is no record of ours, or of another version. */
-function readRecord(parsed: Partial<LeftoverRecord>): LeftoverRecord | undefined {
-  const { version, ifindex, namespace, queueLength } = parsed
+function isRecord(parsed: Partial<LeftoverRecord>): boolean {
+  const { ifindex, namespace, queueLength } = parsed
   const numbers = [ifindex, queueLength].every(each => Number.isSafeInteger(each) && Number(each) >= 0)
   const texts = [namespace, parsed.interface].every(each => typeof each === 'string')
-  return version === 1 && numbers && texts ? (parsed as LeftoverRecord) : undefined
-}
-
-async function isAlive({ pid, startTime }: Owner): Promise<boolean> {
-  return (await startTimeOf(pid)) === startTime
+  return numbers && texts
 }
 
 async function putRight(record: LeftoverRecord, force: boolean): Promise<Leftover> {
