@@ -76,16 +76,27 @@ export async function findBothEnds(
 export async function isListenedOn(address: ListenAddress): Promise<boolean | undefined> {
   if (address.kind === 'unix') {
     const names = (await linesOf('/proc/self/net/unix')).flatMap(line => listeningName(line)?.name ?? [])
-    const same = names.map(async name => name === address.path || (await sameFile(name, address.path)))
-    return (await Promise.all(same)).includes(true)
+    return isPathAmong(names, address.path)
   }
-  const { host, port } = address
+  const listening = (await rowsOf('tcp')).filter(({ state }) => state === LISTENING)
+  return isHeldBy(listening, address)
+}
+
+/** Whether one of the names that sockets were bound by is that path. */
+export async function isPathAmong(names: readonly string[], path: string): Promise<boolean> {
+  const same = names.map(async name => name === path || (await sameFile(name, path)))
+  return (await Promise.all(same)).includes(true)
+}
+
+/** Whether one of these sockets is in the way of one at that address; undefined for another host. */
+export async function isHeldBy(
+  rows: readonly { readonly local: string }[],
+  { host, port }: { readonly host: string; readonly port: number },
+): Promise<boolean | undefined> {
   if (host !== '' && !(await isOfThisHost(host))) return undefined
-  const listening = (await tcpRows()).filter(
-    ({ local, state }) => local.endsWith(hex(port)) && state === LISTENING,
-  )
   const ours = isAnyAddress(host) ? undefined : await addressesOf(host)
-  return listening.some(({ local }) => {
+  return rows.some(({ local }) => {
+    if (!local.endsWith(hex(port))) return false
     const theirs = readAddress(local)
     return (
       ours === undefined || isAnyAddress(theirs) || ours.check(theirs, isIP(theirs) === 6 ? 'ipv6' : 'ipv4')
@@ -182,9 +193,12 @@ async function unixPeers(views: readonly View[]): Promise<UnixPeer[]> {
   return []
 }
 
-/** net/tcp, net/tcp6: sl local_address rem_address st ... inode. */
-async function tcpRows(): Promise<{ local: string; remote: string; state: string; inode: string }[]> {
-  const lines = (await Promise.all(['tcp', 'tcp6'].map(file => linesOf(`/proc/self/net/${file}`)))).flat()
+/** net/tcp, net/tcp6 and their likes for UDP: sl local_address rem_address st ... inode. */
+export async function rowsOf(
+  protocol: 'tcp' | 'udp',
+): Promise<{ local: string; remote: string; state: string; inode: string }[]> {
+  const files = [protocol, `${protocol}6`].map(file => linesOf(`/proc/self/net/${file}`))
+  const lines = (await Promise.all(files)).flat()
   return lines.map(line => {
     const [, local = '', remote = '', state = '', , , , , , inode = ''] = line.trim().split(/\s+/)
     return { local, remote, state, inode }
@@ -194,7 +208,7 @@ async function tcpRows(): Promise<{ local: string; remote: string; state: string
 /** A port is one of this network namespace, and another host's is none of ours. */
 async function tcpListener(host: string, port: number): Promise<Listener | undefined> {
   if (!(await isOfThisHost(host))) return undefined
-  const listening = (await tcpRows()).filter(
+  const listening = (await rowsOf('tcp')).filter(
     ({ local, state }) => local.endsWith(hex(port)) && state === LISTENING,
   )
   const pid = await firstHolder(new Set(listening.map(({ inode }) => inode)))
@@ -204,7 +218,7 @@ async function tcpListener(host: string, port: number): Promise<Listener | undef
 /** The other ends of a server's own connections, where they are in this namespace, too. */
 async function tcpClients({ pid }: Listener, port: number): Promise<Set<string>> {
   const held = new Set((await descriptorsOf(pid)).map(socketInode))
-  const rows = await tcpRows()
+  const rows = await rowsOf('tcp')
   const served = rows.filter(
     ({ local, state, inode }) => local.endsWith(hex(port)) && state !== LISTENING && held.has(inode),
   )
@@ -214,7 +228,7 @@ async function tcpClients({ pid }: Listener, port: number): Promise<Set<string>>
   return new Set(mirrored.map(({ inode }) => inode))
 }
 
-export async function isOfThisHost(host: string): Promise<boolean> {
+async function isOfThisHost(host: string): Promise<boolean> {
   const addresses = await lookup(host, { all: true }).catch(() => [])
   const own = new Set(
     Object.values(networkInterfaces()).flatMap(list => list?.map(each => each.address) ?? []),
@@ -222,7 +236,7 @@ export async function isOfThisHost(host: string): Promise<boolean> {
   return addresses.some(({ address }) => address.startsWith('127.') || address === '::1' || own.has(address))
 }
 
-export function hex(port: number): string {
+function hex(port: number): string {
   return `:${port.toString(16).toUpperCase().padStart(4, '0')}`
 }
 
