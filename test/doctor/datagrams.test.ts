@@ -53,11 +53,11 @@ test('who is bound to a port of UDP is seen', async t => {
   await once(socket, 'listening')
   const place = { kind: 'udp', host: '127.0.0.1', port: socket.address().port } as const
   t.true(await isBound(place))
-  t.true(await isBound({ ...place, host: '' }))
+  for (const host of ['', '0.0.0.0', '::']) t.true(await isBound({ ...place, host }))
   // Another address with the same port is in nobody's way.
   t.false(await isBound({ ...place, host: '127.0.0.2' }))
   socket.close()
   await once(socket, 'close')
-  t.false(await isBound(place))
+  for (const host of ['127.0.0.1', '', '0.0.0.0', '::']) t.false(await isBound({ ...place, host }))
   t.is(await isBound({ ...place, host: '192.0.2.1' }), undefined)
 })

@@ -93,7 +93,7 @@ export async function isHeldBy(
   rows: readonly { readonly local: string }[],
   { host, port }: { readonly host: string; readonly port: number },
 ): Promise<boolean | undefined> {
-  if (host !== '' && !(await isOfThisHost(host))) return undefined
+  if (!(await isOfThisHost(host))) return undefined
   const ours = isAnyAddress(host) ? undefined : await addressesOf(host)
   return rows.some(({ local }) => {
     if (!local.endsWith(hex(port))) return false
@@ -229,6 +229,7 @@ async function tcpClients({ pid }: Listener, port: number): Promise<Set<string>>
 }
 
 async function isOfThisHost(host: string): Promise<boolean> {
+  if (isAnyAddress(host)) return true
   const addresses = await lookup(host, { all: true }).catch(() => [])
   const own = new Set(
     Object.values(networkInterfaces()).flatMap(list => list?.map(each => each.address) ?? []),
