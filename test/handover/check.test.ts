@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { QmpSimulator } from '../../ts/monitor/simulator.ts'
 import { type Finished, ROOT, Running, records, run, TAPFERRY } from '../support/cli.ts'
+import { makeCredentials } from '../support/credentials.ts'
 import { type Lab, labTest } from '../support/lab.ts'
 import { assertValid, SCHEMAS } from '../support/schema.ts'
 import { SimulatedVm } from '../support/simulated-vm.ts'
@@ -124,6 +125,32 @@ labTest('another VM is an error on both sides', async (t, lab) => {
   }
 })
 
+labTest('with TLS each side looks at its credentials, and then at those of the other', async (t, lab) => {
+  const [a, b] = [await simulate(t, 'tapA'), await simulate(t, 'tapB')]
+  b.vm.setStatus('inmigrate')
+  for (const name of ['tapA', 'tapB']) await lab.ask('tap', { name })
+  const ours = await makeCredentials(join(a.directory, 'tls'))
+  const foreign = await makeCredentials(join(b.directory, 'tls'))
+  const source = [`--qmp=${a.vm.address}`, '--to=tcp:localhost:4000']
+  const dest = [`--qmp=${b.vm.address}`, '--from=tcp:localhost:4000']
+  const missing = await check(lab, 'dest', ALONE, ...dest, `--tls-creds=${a.directory}`)
+  t.is(missing.status, 2)
+  t.like(found(t, missing)['TLS_CREDENTIALS_MISSING'], { severity: 'error' })
+  const waiting = new Running(
+    lab.inside(TAPFERRY, 'handover', 'check', 'dest', '--json', ...dest, `--tls-creds=${ours}`),
+  )
+  t.teardown(async () => {
+    await waiting.stop('SIGKILL')
+  })
+  const visit = async (credentials: string) =>
+    found(t, await check(lab, 'source', '--meet=10s', ...source, `--tls-creds=${credentials}`))
+  const refused = await visit(foreign)
+  t.like(refused['TLS_UNKNOWN_CA'], { severity: 'error' })
+  t.true('TLS_READY' in refused || 'TLS_KEY_EXPOSED' in refused)
+  const met = await visit(ours)
+  for (const side of [met, found(t, await waiting.end())]) t.like(side['PEER_MET'], { severity: 'ok' })
+})
+
 labTest('an armed destination is looked at, and says no word of it', async (t, lab) => {
   const [source, destination] = [await simulate(t, 'tapA'), await simulate(t, 'tapB')]
   destination.vm.setStatus('inmigrate')
@@ -190,15 +217,23 @@ test('every code that is found is in the schema', async t => {
   const codes = [...ours.matchAll(/\b(?:error|warning|info|ok)\(\s*'([A-Z_]+)'/g)].map(([, code]) => code)
   const core =
     (await read('crates/handover/src/compare.rs')) + (await read('crates/handover/src/rehearsal.rs'))
+  const tls = (await read('crates/tls/src/error.rs')) + (await read('crates/tls/src/failure.rs'))
+  const failures = [...tls.matchAll(/=> "(TLS_[A-Z_]+)"/g)].map(([, code]) => code)
+  const credentials = await read('ts/doctor/checks/credentials.ts')
+  const files = [...credentials.matchAll(/'(TLS_[A-Z_]+)'/g)].map(([, code]) => code)
   const differences = [...core.matchAll(/(?:code: |\(|=> \{?\s*\()"([a-z]+_[a-z_]+)"/g)].map(
     ([, code]) => code,
   )
   t.true(codes.length > 20)
+  t.true(failures.length > 10)
+  t.is(files.length, 3)
   t.true(differences.length >= 10)
   const defined = SCHEMAS.get('handover-check')?.$defs?.['code']?.['oneOf'] as { const: string }[]
   const known = defined.map(({ const: code }) => code)
   t.deepEqual(
-    [...codes, ...differences.map(code => code?.toUpperCase())].filter(code => !known.includes(String(code))),
+    [...codes, ...failures, ...files, ...differences.map(code => code?.toUpperCase())].filter(
+      code => !known.includes(String(code)),
+    ),
     [],
   )
 })
