@@ -251,6 +251,13 @@ test('root of a container is told who can grant what is missing', t => {
   t.regex(note, /root without CAP_NET_RAW: grant that in the settings of the container or unit/)
 })
 
+test('root of a user namespace has every capability, and is told why that is not enough', t => {
+  const { note = '' } = only({
+    process: { ...refused('packet_socket', 'EPERM', 0), capabilities: new Set(['net_raw']) },
+  })
+  t.regex(note, /root of a user namespace only/)
+})
+
 test('a ring is not to be had: of no account where none is asked for', t => {
   const process = refused('ring', 'ENOMEM')
   t.like(only({ process }), { code: 'RING_DENIED', severity: 'warning' })

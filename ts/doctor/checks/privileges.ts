@@ -103,6 +103,11 @@ export function withCapabilities(facts: Facts, ...names: readonly Capability[]):
   // Root lacks what was taken from everything that it can start.
   if (process.uid === 0) {
     const missing = [...needed].filter(name => !process.capabilities.has(name))
+    if (missing.length === 0) {
+      return {
+        note: 'this is root of a user namespace only, as in a rootless container: be root of the host',
+      }
+    }
     const list = missing.map(name => `CAP_${name.toUpperCase()}`).join(', ')
     return { note: `this is root without ${list}: grant that in the settings of the container or unit` }
   }
