@@ -64,6 +64,8 @@ labTest('a port that somebody has', async (t, lab) => {
     faulty: { args: ['--outdev=tcp:localhost:4000,server'] },
     seed: () => background(t, lab.inside(process.execPath, '-e', script)).line(/listening/),
   })
+  const any = await doctor(t, lab, { args: ['--outdev=tcp::4000,server', '--insecure'] })
+  t.regex(found(any, 'STREAM_IN_USE')[0]?.fix ?? '', /--outdev=tcp:localhost:4000,vnet/)
   const { findings, status } = await doctor(t, lab, { args: ['--outdev=tcp:127.0.0.2:4000,server', '-v'] })
   t.is(status, 0, 'the same port of another address is free')
   t.like(

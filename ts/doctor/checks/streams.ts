@@ -3,6 +3,7 @@
 import { ExitStatus } from '../../errors.ts'
 import type { ProcessState } from '../../host/processes.ts'
 import { quote } from '../../options/words.ts'
+import type { StreamPlan } from '../../run/ends.ts'
 import { formatStreamAddress, formatStreamEnd } from '../../stream/address.ts'
 import type { Facts, OwnProcess, SocketFile, StreamEnd } from '../facts.ts'
 import { error, type Finding, info, ok, warning } from '../finding.ts'
@@ -33,12 +34,19 @@ function checkServer(end: StreamEnd, facts: Facts): Finding {
   }
   if (listening) {
     return error('STREAM_IN_USE', ExitStatus.Failed, about, `${whoever(server)} listens there already`, {
-      fix: again(request, { [`--${end.role}`]: formatStreamEnd({ ...plan, server: false }) }),
+      fix: again(request, { [`--${end.role}`]: formatStreamEnd(clientOf(plan)) }),
       note: 'that connects to it; or take another address',
     })
   }
   if (file === undefined) return ok('STREAM_READY', about, 'the port is free')
   return checkPath(about, pathOf(end), file, facts)
+}
+
+/** What connects to the server that is there, whichever of this host's addresses it is. */
+function clientOf(plan: StreamPlan): StreamPlan {
+  const { address } = plan
+  const host = address.kind === 'tcp' && address.host === '' ? { host: 'localhost' } : {}
+  return { ...plan, address: { ...address, ...host }, server: false }
 }
 
 export function noAddressOfThisHost(about: string): Finding {
