@@ -44,7 +44,7 @@ const wrong: readonly Wrong[] = [
   [['run', '--in-netdev=tap A'], /^--in-netdev: invalid value 'tap A'/],
   [['run', '--in-netdev=a', '--in-netdev=b'], /^--in-netdev is given 2 times$/, /once/],
   [['run', '--wait=1'], /^option --wait takes no value$/, /write only --wait/],
-  [['run', '--no-wait'], /^unknown option --no-wait$/],
+  [['run', '--no-wait'], /^unknown option --no-wait$/, /leave --wait out/],
   [
     ['run', '--status=maybe'],
     /Invalid value for netfilter status, should be 'on' or 'off', not 'maybe'/,

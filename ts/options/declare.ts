@@ -34,7 +34,7 @@ function declare<T>(spec: Option<T>): T | undefined {
       const [first] = given
       if (first === undefined) return undefined
       // clipanion reads `--no-flag` as a negated switch; ours have none.
-      if (first.value === false) throw usageError(`unknown option --no-${name.slice(2)}`)
+      if (first.value === false) throw usageError(`unknown option --no-${name.slice(2)}`, `leave ${name} out`)
       return spec.parse(typeof first.value === 'string' ? first.value : (spec.bare ?? ''), name)
     },
   })
