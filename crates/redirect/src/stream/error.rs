@@ -127,8 +127,8 @@ impl StreamError {
             Self::Credentials(error) => return error.hint().into(),
             Self::Tls(failure) => return failure.hint().into(),
             Self::InUse => {
-                "see `ss -lxp` and `ss -ltnp` for who it is; take another address, or leave `,server` out to \
-                 connect to it"
+                "see `ss -xap` and `ss -tuanp` for who it is; take another address, or leave the `,server` of a \
+                 stream out to connect to it"
             }
             Self::NotASocket => "take the path of a socket, or one where nothing is yet",
             Self::NotAStream => {
