@@ -1,15 +1,8 @@
-import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { copyFile, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
 import { ROOT, records, run, TAPFERRY } from '../support/cli.ts'
-
-/** A directory of its own for a test, removed at its end. */
-async function scratch(t: { teardown(end: () => Promise<void>): void }): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'tapferry-launcher-'))
-  t.teardown(() => rm(directory, { recursive: true }))
-  return directory
-}
+import { temporaryDirectory } from '../support/directory.ts'
 
 /** A copy of the package without its addon. */
 async function copyWithoutAddon(directory: string): Promise<string> {
@@ -21,7 +14,7 @@ async function copyWithoutAddon(directory: string): Promise<string> {
 }
 
 test('the launcher works through symlinks and from any directory', async t => {
-  const directory = await scratch(t)
+  const directory = temporaryDirectory(t)
   await symlink(TAPFERRY, join(directory, 'first'))
   await symlink('first', join(directory, 'second'))
   await symlink(join(ROOT, 'bin'), join(directory, 'linked-bin'))
@@ -33,7 +26,7 @@ test('the launcher works through symlinks and from any directory', async t => {
 })
 
 test('without a bundle the launcher says what to build', async t => {
-  const directory = await scratch(t)
+  const directory = temporaryDirectory(t)
   await mkdir(join(directory, 'bin'))
   await copyFile(TAPFERRY, join(directory, 'bin/tapferry'))
   const { status, stderr } = await run(join(directory, 'bin/tapferry'), ['--version'])
@@ -43,7 +36,7 @@ test('without a bundle the launcher says what to build', async t => {
 })
 
 test('without an addon help works, and run names the triple, the package and the next step', async t => {
-  const launcher = await copyWithoutAddon(await scratch(t))
+  const launcher = await copyWithoutAddon(temporaryDirectory(t))
   const help = await run(launcher, ['run', '--help'])
   t.is(help.status, 0)
   const { status, stdout, stderr } = await run(launcher, ['run', '--in-netdev=a', '--out-netdev=b', '--json'])
@@ -58,7 +51,7 @@ test('without an addon help works, and run names the triple, the package and the
 })
 
 test('an addon that does not load is named with the reason', async t => {
-  const directory = await scratch(t)
+  const directory = temporaryDirectory(t)
   const addon = join(directory, 'broken.node')
   await writeFile(addon, 'no ELF file')
   const { status, stderr } = await run(TAPFERRY, ['run', '--in-netdev=a', '--out-netdev=b'], {

@@ -1,22 +1,15 @@
 /** `tapferry run` with -chardev and -object, as a user runs it: one object or several, and what is told of them. */
 
-import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { type Finished, Running, records, TAPFERRY, tapferry } from '../support/cli.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { type Lab, labTest } from '../support/lab.ts'
 import { assertValid } from '../support/schema.ts'
 import { probe, record, StreamPeer } from '../support/stream.ts'
 
 const MIRROR = 'filter-mirror,id=m0,netdev=tapA,queue=tx,outdev=c0'
-
-async function socketDirectory(t: ExecutionContext): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'tapferry-spelling-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
-  return directory
-}
 
 async function start(t: ExecutionContext, lab: Lab, ...args: readonly string[]): Promise<Running> {
   for (const name of ['tapA', 'tapB']) await lab.ask('tap', { name })
@@ -85,7 +78,7 @@ test('a refusal is one line with its next step, and an object with a code', asyn
 labTest(
   'two objects are one run: one ready, frames of each, statistics and a summary of each',
   async (t, lab) => {
-    const directory = await socketDirectory(t)
+    const directory = temporaryDirectory(t)
     const [copies, input] = [join(directory, 'copies'), join(directory, 'input')]
     const running = await start(
       t,
@@ -125,7 +118,7 @@ labTest(
 labTest(
   'objects of one run may be joined by a socket, whichever comes first; the last end ends it',
   async (t, lab) => {
-    const path = join(await socketDirectory(t), 'pipe')
+    const path = join(temporaryDirectory(t), 'pipe')
     const running = await start(
       t,
       lab,
@@ -148,7 +141,7 @@ labTest(
 )
 
 labTest('where both ends have server=on, the next step says so', async (t, lab) => {
-  const path = join(await socketDirectory(t), 'taken')
+  const path = join(temporaryDirectory(t), 'taken')
   const server = createServer().listen(path)
   t.teardown(() => server.close())
   const running = await start(

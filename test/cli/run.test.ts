@@ -1,11 +1,10 @@
 /** `tapferry run` as a user runs it, on TAPs in a network namespace of the test. */
 
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { QmpSimulator } from '../../ts/monitor/simulator.ts'
 import { type Finished, Running, records, run, TAPFERRY } from '../support/cli.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { type Lab, labTest } from '../support/lab.ts'
 
 const ENDS = ['--in-netdev=tapA', '--out-netdev=tapB']
@@ -29,8 +28,7 @@ function finish(lab: Lab, ...args: string[]): Promise<Finished> {
 
 /** A simulated VM monitor. */
 async function simulate(t: ExecutionContext, options: { running?: boolean } = {}): Promise<QmpSimulator> {
-  const directory = await mkdtemp(join(tmpdir(), 'tapferry-run-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  const directory = temporaryDirectory(t)
   const simulator = await QmpSimulator.listen({ address: join(directory, 'qmp'), ...options })
   t.teardown(() => simulator.close())
   return simulator
@@ -346,8 +344,7 @@ labTest('--wait waits for a netdev id that the VM gets later', async (t, lab) =>
 
 labTest('a missing monitor has status 4, and --wait waits for it', async (t, lab) => {
   await twoTaps(lab)
-  const directory = await mkdtemp(join(tmpdir(), 'tapferry-run-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  const directory = temporaryDirectory(t)
   const address = join(directory, 'qmp')
   const { status, stderr } = await finish(lab, ...ENDS, `--qmp=${address}`)
   t.is(status, 4)
@@ -364,8 +361,7 @@ labTest('a missing monitor has status 4, and --wait waits for it', async (t, lab
 
 labTest('statistics that are asked for too early are printed as soon as there are any', async (t, lab) => {
   await twoTaps(lab)
-  const directory = await mkdtemp(join(tmpdir(), 'tapferry-run-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  const directory = temporaryDirectory(t)
   const address = join(directory, 'qmp')
   const running = start(t, lab, ...ENDS, `--qmp=${address}`, '--wait')
   await running.line(/waiting for the monitor/)

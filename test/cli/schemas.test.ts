@@ -1,11 +1,11 @@
 /** The JSON contract: what tapferry really prints is what schemas/ say, and nothing else. */
 
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { QmpSimulator } from '../../ts/monitor/simulator.ts'
 import { ROOT, Running, records, run, TAPFERRY, tapferry } from '../support/cli.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { labTest } from '../support/lab.ts'
 import { assertValid, isValid, SCHEMAS, type Schema } from '../support/schema.ts'
 
@@ -120,8 +120,7 @@ for (const [code, command, env = {}] of failing) {
 }
 
 labTest('a whole run: every type of line and nearly every event', async (t, lab) => {
-  const directory = await mkdtemp(join(tmpdir(), 'tapferry-schemas-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  const directory = temporaryDirectory(t)
   const vm = await QmpSimulator.listen({ address: join(directory, 'qmp') })
   t.teardown(() => vm.close())
   await lab.ask('tap', { name: 'tapA' })

@@ -1,24 +1,16 @@
 /** `tapferry run` with streams, as a user runs it; peers are in the test, interfaces in a lab. */
 
-import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { QmpSimulator } from '../../ts/monitor/simulator.ts'
 import { SimulatedFilters } from '../monitor/filters.ts'
 import { type Finished, Running, records, run, TAPFERRY, tapferry } from '../support/cli.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { labTest, orSkip } from '../support/lab.ts'
 import { assertValid } from '../support/schema.ts'
 import { acceptPaused, plugChardev, plugFilter, probe, record, StreamPeer, until } from '../support/stream.ts'
 import { needsQemu, Vm } from '../support/vm.ts'
-
-/** A directory for sockets that goes when the test ends. */
-async function socketDirectory(t: ExecutionContext): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'tapferry-streams-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
-  return directory
-}
 
 function start(t: ExecutionContext, command: readonly [file: string, args: readonly string[]]): Running {
   const running = new Running(command)
@@ -37,7 +29,7 @@ function summary({ stdout }: Finished): Record<string, unknown> {
 }
 
 labTest('frames of an interface are written to a stream as records', async (t, lab) => {
-  const path = join(await socketDirectory(t), 'out')
+  const path = join(temporaryDirectory(t), 'out')
   await lab.ask('tap', { name: 'tapA' })
   const running = start(t, lab.inside(TAPFERRY, 'run', '--in-netdev=tapA', `--outdev=unix:${path},server`))
   t.is(
@@ -57,7 +49,7 @@ labTest('frames of an interface are written to a stream as records', async (t, l
 })
 
 labTest('records of a stream are injected, and the words for a queue are left out', async (t, lab) => {
-  const path = join(await socketDirectory(t), 'in')
+  const path = join(temporaryDirectory(t), 'in')
   await lab.ask('tap', { name: 'tapB' })
   const args = [`--indev=unix:${path},server`, '--out-netdev=tapB', '--json']
   const running = start(t, lab.inside(TAPFERRY, 'run', ...args))
@@ -72,7 +64,7 @@ labTest('records of a stream are injected, and the words for a queue are left ou
 })
 
 test('a whole run between streams: lines of every kind, and the end of a descriptor', async t => {
-  const directory = await socketDirectory(t)
+  const directory = temporaryDirectory(t)
   const [inside, outside] = [join(directory, 'in'), join(directory, 'out')]
   const ends = [`--indev=unix:${inside},server`, `--outdev=unix:${outside},server`]
   const running = relay(t, ...ends, '--json', '--stats-interval=50ms')
@@ -108,7 +100,7 @@ test('a whole run between streams: lines of every kind, and the end of a descrip
 })
 
 test('a client that finds nobody fails, and with --wait it waits', async t => {
-  const directory = await socketDirectory(t)
+  const directory = temporaryDirectory(t)
   const path = join(directory, 'peer')
   const ends = [`--indev=unix:${join(directory, 'in')},server`, `--outdev=unix:${path}`, '--json']
   const [error] = records((await tapferry('run', ...ends)).stdout)
@@ -125,7 +117,7 @@ test('a client that finds nobody fails, and with --wait it waits', async t => {
 })
 
 test('a socket that somebody listens on is not taken away', async t => {
-  const directory = await socketDirectory(t)
+  const directory = temporaryDirectory(t)
   const path = join(directory, 'taken')
   const server = createServer().listen(path)
   t.teardown(() => server.close())
@@ -145,7 +137,7 @@ test('a descriptor that was not handed over is refused, whatever has its number 
 const ADVICE = /a filter-redirector of QEMU up to 10\.0 does not hear a peer that comes back: give the --qmp/g
 
 test('without a monitor, a peer of outdev that comes back is worth an advice, once', async t => {
-  const directory = await socketDirectory(t)
+  const directory = temporaryDirectory(t)
   const path = join(directory, 'out')
   const running = relay(
     t,
@@ -167,7 +159,7 @@ test('without a monitor, a peer of outdev that comes back is worth an advice, on
 })
 
 test('with a monitor, a filter that is deaf is made anew: at the start, and when its peer is back', async t => {
-  const directory = await socketDirectory(t)
+  const directory = temporaryDirectory(t)
   const path = join(directory, 'c0')
   const vm = new SimulatedFilters()
   vm.chardev('c0', `unix:${path},server=on`, { deaf: true })
@@ -206,7 +198,7 @@ test('with a monitor, a filter that is deaf is made anew: at the start, and when
 })
 
 test('-v tells how headers are read and written, and no mark between streams', async t => {
-  const directory = await socketDirectory(t)
+  const directory = temporaryDirectory(t)
   const vm = await QmpSimulator.listen({ address: join(directory, 'qmp') })
   t.teardown(() => vm.close())
   const indev = `--indev=unix:${join(directory, 'in')},server,vnet-hdr-support`
@@ -223,7 +215,7 @@ test('-v tells how headers are read and written, and no mark between streams', a
 })
 
 test('the end of a descriptor that is written to is told as the failure that it is', async t => {
-  const directory = await socketDirectory(t)
+  const directory = temporaryDirectory(t)
   const path = join(directory, 'out')
   const [handed, peer] = await Promise.all([acceptPaused(path), StreamPeer.connect(t, path)])
   const args = ['run', `--indev=unix:${join(directory, 'in')},server`, '--outdev=fd:3']
@@ -241,7 +233,7 @@ test('the end of a descriptor that is written to is told as the failure that it 
 })
 
 test('a filter that stays deaf is warned of once', async t => {
-  const directory = await socketDirectory(t)
+  const directory = temporaryDirectory(t)
   const vm = new SimulatedFilters()
   vm.chardev('c0', `disconnected:unix:${join(directory, 'out')}`, { deaf: true })
   vm.filter('r0', { indev: 'c0' })
@@ -268,7 +260,7 @@ test('a filter that stays deaf is warned of once', async t => {
 })
 
 test('a filter with other headers is warned of once, at either end', async t => {
-  const directory = await socketDirectory(t)
+  const directory = temporaryDirectory(t)
   const [inside, outside] = [join(directory, 'in'), join(directory, 'out')]
   const vm = new SimulatedFilters()
   vm.chardev('c0', `disconnected:unix:${outside}`, { deaf: false })
@@ -315,7 +307,7 @@ labTest('the length of the headers that a NIC takes is found behind its filter',
     )) === undefined
   )
     return
-  const directory = await socketDirectory(t)
+  const directory = temporaryDirectory(t)
   await lab.ask('tap', { name: 'tapA' })
   for (const name of ['tapB', 'tapC', 'tapD']) await lab.ask('tap', { name, held: false })
   const netdevs = { hn0: 'tapB', hn1: 'tapC' }
@@ -350,7 +342,7 @@ labTest('the length of the headers that a NIC takes is found behind its filter',
 })
 
 labTest('frames on hold wait, are told as held, and are released at the end', async (t, lab) => {
-  const path = join(await socketDirectory(t), 'in')
+  const path = join(temporaryDirectory(t), 'in')
   await lab.ask('tap', { name: 'tapB' })
   const args = [
     `--indev=unix:${path},server`,
@@ -369,7 +361,7 @@ labTest('frames on hold wait, are told as held, and are released at the end', as
 })
 
 test('a run of a descriptor ends well when its peer closes it', async t => {
-  const path = join(await socketDirectory(t), 'out')
+  const path = join(temporaryDirectory(t), 'out')
   // A shell's redirection cannot open a socket; python or the like might not be here: node hands one over.
   const script = `
     const { createServer, connect } = require('node:net')

@@ -1,16 +1,15 @@
 /** Faults of the credentials for TLS: of no use, about to expire, open to every user. */
 
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { chmod, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { makeCredentials } from '../support/credentials.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { labTest } from '../support/lab.ts'
 import { doctor, finds, findsAndMends, found, problems } from './support.ts'
 
 async function credentials(t: ExecutionContext): Promise<string> {
-  const place = await mkdtemp(join(tmpdir(), 'tapferry-doctor-'))
-  t.teardown(() => rm(place, { recursive: true }))
+  const place = temporaryDirectory(t)
   const directory = await makeCredentials(join(place, "it's"))
   await chmod(join(directory, 'server-key.pem'), 0o600)
   return directory

@@ -1,13 +1,13 @@
 /** Faults of the monitor: held, closed, stopped, elsewhere, forgotten. */
 
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { chmod } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { findBothEnds } from '../../ts/host/listeners.ts'
 import { parseMonitorAddress } from '../../ts/monitor/index.ts'
 import { QmpSimulator } from '../../ts/monitor/simulator.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { Lab, labTest, orSkip } from '../support/lab.ts'
 import { Vm } from '../support/vm.ts'
 import {
@@ -27,15 +27,9 @@ import {
   twoTaps,
 } from './support.ts'
 
-async function directory(t: ExecutionContext): Promise<string> {
-  const path = await mkdtemp(join(tmpdir(), 'tapferry-doctor-'))
-  t.teardown(() => rm(path, { recursive: true, force: true }))
-  return path
-}
-
 /** A VM's monitor without the VM. */
 async function simulate(t: ExecutionContext, options: { running?: boolean } = {}): Promise<QmpSimulator> {
-  const simulator = await QmpSimulator.listen({ address: join(await directory(t), 'vm.qmp'), ...options })
+  const simulator = await QmpSimulator.listen({ address: join(temporaryDirectory(t), 'vm.qmp'), ...options })
   t.teardown(() => simulator.close())
   return simulator
 }
@@ -46,7 +40,7 @@ async function simulate(t: ExecutionContext, options: { running?: boolean } = {}
  */
 async function startVm(t: ExecutionContext, lab: Lab, taps = { hnDoctor: 'tapDoctor' }): Promise<Vm> {
   for (const name of Object.values(taps)) await lab.ask('tap', { name, held: false })
-  const vm = await Vm.start(lab, await directory(t), { name: 'doctor', netdevs: taps, paused: true })
+  const vm = await Vm.start(lab, temporaryDirectory(t), { name: 'doctor', netdevs: taps, paused: true })
   t.teardown(() => vm.kill())
   return vm
 }
@@ -120,7 +114,7 @@ labTest('who may not be connected is in the way, on the way to the socket or at 
 
 labTest('what listens there is no monitor', async (t, lab) => {
   await twoTaps(lab)
-  const path = join(await directory(t), 'other')
+  const path = join(temporaryDirectory(t), 'other')
   const server = createServer(socket => socket.on('error', () => {}).end('SSH-2.0-OpenSSH_9.2\r\n'))
   await new Promise<void>(resolve => server.listen(path, resolve))
   t.teardown(() => server.close())

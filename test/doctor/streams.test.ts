@@ -1,12 +1,12 @@
 /** Faults of ends that are streams: taken, missing, closed, other headers. Nothing is ever connected to. */
 
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { parseStreamEnd } from '../../ts/stream/address.ts'
 import { tapferry } from '../support/cli.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { labTest, orSkip } from '../support/lab.ts'
 import { plugChardev, plugFilter } from '../support/stream.ts'
 import { Vm } from '../support/vm.ts'
@@ -24,12 +24,6 @@ import {
   problems,
 } from './support.ts'
 
-async function directory(t: ExecutionContext): Promise<string> {
-  const path = await mkdtemp(join(tmpdir(), 'tapferry-doctor-'))
-  t.teardown(() => rm(path, { recursive: true, force: true }))
-  return path
-}
-
 /** Somebody who listens at a path, and how many came. */
 async function listen(t: ExecutionContext, path: string): Promise<{ connections: number; server: Server }> {
   const state = { connections: 0, server: createServer() }
@@ -42,7 +36,7 @@ async function listen(t: ExecutionContext, path: string): Promise<{ connections:
 }
 
 labTest('somebody listens already: connect instead', async (t, lab) => {
-  const path = join(await directory(t), 'a,b')
+  const path = join(temporaryDirectory(t), 'a,b')
   let connections = () => 0
   const { fix = '' } = await findsAndMends(t, lab, {
     ...{ code: 'STREAM_IN_USE', severity: 'error', status: 1, message: /node.* \(pid \d+\) listens there/ },
@@ -86,7 +80,7 @@ labTest(
 )
 
 labTest('a directory that is missing is made', async (t, lab) => {
-  const path = join(await directory(t), 'sockets')
+  const path = join(temporaryDirectory(t), 'sockets')
   await mkdir(path)
   await findsAndMends(t, lab, {
     ...{ code: 'DIRECTORY_MISSING', severity: 'error', status: 1, message: /no such directory/ },
@@ -96,7 +90,7 @@ labTest('a directory that is missing is made', async (t, lab) => {
 })
 
 labTest('nobody listens: an error, and good to know with --wait', async (t, lab) => {
-  const path = join(await directory(t), 'peer')
+  const path = join(temporaryDirectory(t), 'peer')
   const { server } = await listen(t, path)
   const { note = '' } = await finds(t, lab, {
     ...{ code: 'STREAM_UNREACHABLE', severity: 'error', status: 1, message: /^there is no such socket$/ },
@@ -110,7 +104,7 @@ labTest('nobody listens: an error, and good to know with --wait', async (t, lab)
 })
 
 labTest('a file that is no socket is left alone', async (t, lab) => {
-  const path = join(await directory(t), 'file')
+  const path = join(temporaryDirectory(t), 'file')
   for (const end of [`--indev=unix:${path},server`, `--outdev=unix:${path}`]) {
     await writeFile(path, '')
     const diagnosed = await doctor(t, lab, { args: [end] })
@@ -121,7 +115,7 @@ labTest('a file that is no socket is left alone', async (t, lab) => {
 
 labTest('a socket that is closed to this user is opened', async (t, lab) => {
   if (!(await orSkip(t, needsNobody()))) return
-  const place = await directory(t)
+  const place = temporaryDirectory(t)
   const path = join(place, 'peer')
   // In the lab: nobody may not look into other users' network namespaces.
   const script = `require('node:net').createServer().listen('${path}', () => console.log('listening'))`
@@ -145,7 +139,7 @@ labTest('a socket that is closed to this user is opened', async (t, lab) => {
 
 labTest('between streams no capability is needed', async (t, lab) => {
   if (!(await orSkip(t, needsNobody()))) return
-  const place = await directory(t)
+  const place = temporaryDirectory(t)
   await chmod(place, 0o777)
   const ends = [`--indev=unix:${place}/a,server`, `--outdev=unix:${place}/b,server`]
   const { findings, status } = await doctor(t, lab, { wrapper: asNobody(), args: ends })
@@ -157,7 +151,7 @@ labTest('between streams no capability is needed', async (t, lab) => {
 })
 
 labTest('a running tapferry is known at both of its ends', async (t, lab) => {
-  const place = await directory(t)
+  const place = temporaryDirectory(t)
   await listen(t, join(place, 'b'))
   const ends = [`--indev=unix:${place}/a,server`, `--outdev=unix:${place}/b`]
   const running = await ferry(t, lab, ...ends)
@@ -171,7 +165,7 @@ labTest('a running tapferry is known at both of its ends', async (t, lab) => {
 
 labTest('a filter of the VM with other headers is found, and the option that is right', async (t, lab) => {
   if (!(await orSkip(t, needsQemu()))) return
-  const place = await directory(t)
+  const place = temporaryDirectory(t)
   for (const name of ['tapX', 'tapY']) await lab.ask('tap', { name, held: false })
   const netdevs = { hnX: 'tapX', hnY: 'tapY' }
   const vm = await Vm.start(lab, place, { name: 'doctor', netdevs, hub: true })

@@ -1,13 +1,13 @@
 /** The rehearsal: what it finds is what there is, and it changes nothing. */
 
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { QmpSimulator } from '../../ts/monitor/simulator.ts'
 import { type Finished, ROOT, Running, records, run, TAPFERRY } from '../support/cli.ts'
 import { makeCredentials } from '../support/credentials.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { type Lab, labTest } from '../support/lab.ts'
 import { assertValid, SCHEMAS } from '../support/schema.ts'
 import { SimulatedVm } from '../support/simulated-vm.ts'
@@ -17,8 +17,7 @@ async function simulate(
   tap: string,
   uuid?: string,
 ): Promise<{ vm: QmpSimulator; directory: string }> {
-  const directory = await mkdtemp(join(tmpdir(), 'tapferry-check-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  const directory = temporaryDirectory(t)
   const { simulator } = await SimulatedVm.start(t, join(directory, 'qmp'), tap, uuid)
   return { vm: simulator, directory }
 }

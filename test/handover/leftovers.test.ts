@@ -1,8 +1,7 @@
 /** What a killed handover leaves, and who puts it right. */
 
 import { spawn } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { restoreCapabilities } from '../../ts/handover/capability-leftovers.ts'
@@ -11,17 +10,12 @@ import { recordDirectories } from '../../ts/handover/records.ts'
 import { startTimeOf } from '../../ts/host/processes.ts'
 import { Monitor } from '../../ts/monitor/index.ts'
 import { ROOT, Running, records, run, TAPFERRY } from '../support/cli.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { type Lab, labTest, orSkip, Unavailable } from '../support/lab.ts'
 import { SimulatedVm } from '../support/simulated-vm.ts'
 
 /** No process has it: the kernel's largest number is 2^22. */
 const NOBODY = 2 ** 22 + 1
-
-async function directory(t: ExecutionContext): Promise<string> {
-  const path = await mkdtemp(join(tmpdir(), 'tapferry-leftovers-'))
-  t.teardown(() => rm(path, { recursive: true, force: true }))
-  return path
-}
 
 async function leave(
   path: string,
@@ -43,28 +37,28 @@ test('records are kept in /run, else in the user runtime directory', t => {
 })
 
 test('a record of a process that lives is left alone', async t => {
-  const path = await directory(t)
+  const path = temporaryDirectory(t)
   await leave(path, { pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' })
   t.deepEqual(await putLeftoversRight({ directories: [path] }), [])
   t.is((await readdir(path)).length, 1)
 })
 
 test('one of an earlier process of the same number is put right', async t => {
-  const path = await directory(t)
+  const path = temporaryDirectory(t)
   await leave(path, { pid: process.pid, startTime: '0' })
   t.is((await putLeftoversRight({ directories: [path] }))[0]?.action, 'none')
   t.deepEqual(await readdir(path), [])
 })
 
 test('of a network namespace that is gone there is nothing to put right', async t => {
-  const path = await directory(t)
+  const path = temporaryDirectory(t)
   await leave(path, { namespace: 'net:[1]' })
   t.like((await putLeftoversRight({ directories: [path] }))[0], { action: 'none' })
   t.deepEqual(await readdir(path), [])
 })
 
 test('what is no record is neither read nor removed', async t => {
-  const path = await directory(t)
+  const path = temporaryDirectory(t)
   await writeFile(join(path, 'handover-1-1.json'), 'nonsense')
   await writeFile(join(path, 'notes.txt'), 'mine')
   await leave(path, { version: 2 as 1, ifindex: 5 })
@@ -81,7 +75,7 @@ async function leaveCapability(path: string, monitor: string, vmPid: number): Pr
 }
 
 test("a killed source's capability is switched off again where its VM still answers", async t => {
-  const path = await directory(t)
+  const path = temporaryDirectory(t)
   const vm = await SimulatedVm.start(t, join(path, 'qmp'), 'tapA')
   vm.events = true
   // The simulator is in this process.
@@ -92,7 +86,7 @@ test("a killed source's capability is switched off again where its VM still answ
 })
 
 test('that of a VM that has ended, or has made room for another, is left alone', async t => {
-  const path = await directory(t)
+  const path = temporaryDirectory(t)
   const vm = await SimulatedVm.start(t, join(path, 'qmp'), 'tapA')
   vm.events = true
   const other = spawn('sleep', ['60'])
@@ -106,7 +100,7 @@ test('that of a VM that has ended, or has made room for another, is left alone',
 })
 
 test('a monitor that has another client is tried again another time', async t => {
-  const path = await directory(t)
+  const path = temporaryDirectory(t)
   const vm = await SimulatedVm.start(t, join(path, 'qmp'), 'tapA')
   const client = await Monitor.connect({ address: vm.simulator.address })
   t.teardown(() => client.close())
@@ -116,7 +110,7 @@ test('a monitor that has another client is tried again another time', async t =>
 })
 
 labTest('a source that is killed has its capability switched off by a cleanup', async (t, lab) => {
-  const path = await directory(t)
+  const path = temporaryDirectory(t)
   await lab.ask('tap', { name: 'tapA' })
   const vm = await SimulatedVm.start(t, join(path, 'qmp'), 'tapA')
   const env = { XDG_RUNTIME_DIR: path }
@@ -137,7 +131,7 @@ async function raised(
   lab: Lab,
   length: number,
 ): Promise<{ path: string; namespace: string; ifindex: number }> {
-  const path = await directory(t)
+  const path = temporaryDirectory(t)
   await lab.ask('tap', { name: 'tapA', txqueuelen: length })
   const netns = await run('readlink', [`/proc/${lab.pid}/ns/net`])
   const link = await run(...lab.inside('ip', '-json', 'link', 'show', 'tapA'))
@@ -183,7 +177,7 @@ async function gateKeeper(t: ExecutionContext, lab: Lab): Promise<Running> {
   const script = `
     const { loadBinding } = await import('${ROOT}ts/native.ts')
     const handle = await loadBinding().HandoverDestination.start({
-      from: { unix: '${await directory(t)}/way' },
+      from: { unix: '${temporaryDirectory(t)}/way' },
       netdevs: [{ netdev: 'tapA', identity: { vmName: 'web', netdevId: 'hn0' } }],
       ...{ maxHoldBytes: 1 << 20, mark: 1, resumeTimeoutMs: 60_000, gate: 'cls_bpf' },
     }, ({ type, message }) => type === 'warning' && console.log(message))
@@ -207,7 +201,7 @@ labTest('a gate that was left at clsact is taken away, and clsact with it', asyn
   t.regex(await show('filter', 'show', 'egress'), /tapferry_gate/)
   t.is(await queueLength(lab), RAISED_QUEUE_LENGTH)
 
-  const runtime = await directory(t)
+  const runtime = temporaryDirectory(t)
   const path = join(runtime, 'tapferry')
   await mkdir(path)
   await leave(path, { pid: keeper.pid, namespace, ifindex })
@@ -223,7 +217,7 @@ labTest('a gate that was left at clsact is taken away, and clsact with it', asyn
 })
 
 labTest('without the privilege the record stays, for who has it', async (t, lab) => {
-  const runtime = await directory(t)
+  const runtime = temporaryDirectory(t)
   const { path, ifindex } = await raised(t, lab, RAISED_QUEUE_LENGTH)
   const name = `handover-${NOBODY}-${ifindex}.json`
   const file = join(runtime, 'tapferry', name)

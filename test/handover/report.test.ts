@@ -1,10 +1,10 @@
 /** `tapferry handover report`: which files it takes, and what it makes of them. */
 
-import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { run, TAPFERRY } from '../support/cli.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { destinationNetdev, destinationReport, SAMPLES, sourceNetdev, sourceReport } from './samples.ts'
 
 const source = sourceReport([sourceNetdev()])
@@ -12,8 +12,7 @@ const destination = destinationReport([destinationNetdev()])
 
 /** A directory with reports in it, and the command run there. */
 async function place(t: ExecutionContext, files: Record<string, unknown>) {
-  const directory = await mkdtemp(join(tmpdir(), 'tapferry-report-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  const directory = temporaryDirectory(t)
   for (const [name, content] of Object.entries(files)) {
     await writeFile(join(directory, name), typeof content === 'string' ? content : JSON.stringify(content))
   }

@@ -1,10 +1,10 @@
 /** Both sides of a handover between two TAPs, with the core as it is; only the VMs are simulated. */
 
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { Running, records, run, TAPFERRY } from '../support/cli.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { type Lab, labTest } from '../support/lab.ts'
 import { assertValid, isValid } from '../support/schema.ts'
 import { SimulatedVm } from '../support/simulated-vm.ts'
@@ -18,8 +18,7 @@ interface Stage {
 }
 
 async function stage(t: ExecutionContext, lab: Lab): Promise<Stage> {
-  const directory = await mkdtemp(join(tmpdir(), 'tapferry-handover-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  const directory = temporaryDirectory(t)
   for (const name of ['tapA', 'tapB']) await lab.ask('tap', { name, txqueuelen: 1000 })
   const source = await SimulatedVm.start(t, join(directory, 'qmp-a'), 'tapA')
   const destination = await SimulatedVm.start(t, join(directory, 'qmp-b'), 'tapB')

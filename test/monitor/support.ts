@@ -1,22 +1,19 @@
 /** What the tests of the VM watch share. */
 
-import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import { TapferryError } from '../../ts/errors.ts'
 import { Monitor, type MonitorEvent, type MonitorOptions } from '../../ts/monitor/index.ts'
 import { QmpSimulator, type SimulatorOptions } from '../../ts/monitor/simulator.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 
 export { sleep }
 
 /** A path for a socket, in a directory that goes when the test ends. */
 export function socketPath(t: ExecutionContext, name = 'monitor.sock'): string {
-  const directory = mkdtempSync(join(tmpdir(), 'tapferry-monitor-'))
-  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
-  return join(directory, name)
+  return join(temporaryDirectory(t), name)
 }
 
 /** A TCP port of 127.0.0.1 that nobody has at this moment. */

@@ -1,12 +1,12 @@
 /** What the addon tells of the host, each function once, about a lab's network namespace. */
 
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { loadBinding } from '../../ts/native.ts'
+import { temporaryDirectory } from '../support/directory.ts'
 import { type Lab, labTest } from '../support/lab.ts'
 
 const binding = loadBinding()
@@ -106,13 +106,9 @@ labTest('privileges are tried in a namespace, and leave no socket there', async 
 })
 
 test('connected unix sockets know each other', async t => {
-  const directory = mkdtempSync(join(tmpdir(), 'tapferry-'))
-  const path = join(directory, 'monitor.sock')
+  const path = join(temporaryDirectory(t), 'monitor.sock')
   const server = createServer()
-  t.teardown(() => {
-    server.close()
-    rmSync(directory, { recursive: true })
-  })
+  t.teardown(() => server.close())
   await once(server.listen(path), 'listening')
   const client = connect(path)
   t.teardown(() => client.destroy())
