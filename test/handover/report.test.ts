@@ -134,7 +134,10 @@ test('a file that is not there is told by its name', async t => {
   const { report } = await place(t, {})
   const { status, stderr } = await report('source.json')
   t.is(status, 2)
-  t.regex(stderr, /'source.json' cannot be read: no such file or directory/)
+  t.regex(
+    stderr,
+    /'source.json' cannot be read: no such file or directory\n {2}give what .* wrote with --report/,
+  )
 })
 
 test('a field more, of a tapferry to come, does no harm', async t => {

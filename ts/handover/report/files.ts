@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path'
 import { TapferryError } from '../../errors.ts'
 import { usageError } from '../../options/values.ts'
 import type { ReadReport } from './pair.ts'
-import { readReport } from './read.ts'
+import { readReport, WHERE_FROM } from './read.ts'
 
 export interface PagePlan {
   files: readonly string[]
@@ -33,7 +33,7 @@ async function textOf(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8')
   } catch (error) {
-    throw new TapferryError('REPORT_UNREADABLE', `'${file}' cannot be read: ${reasonOf(error)}`)
+    throw new TapferryError('REPORT_UNREADABLE', `'${file}' cannot be read: ${reasonOf(error)}`, WHERE_FROM)
   }
 }
 

@@ -158,7 +158,8 @@ export function readReport(text: string, file: string): HandoverReport {
   return report
 }
 
-const WHERE_FROM = "give what 'tapferry handover source' or 'dest' wrote with --report FILE"
+/** The next step of who gives something else. */
+export const WHERE_FROM = "give what 'tapferry handover source' or 'dest' wrote with --report FILE"
 
 /** What is wrong first, and where; undefined if nothing is. */
 function firstWrong(value: unknown, kind: Kind, at: string): string | undefined {
