@@ -6,13 +6,19 @@ mod support;
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, recv};
+use rustls::client::WantsClientCert;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore};
 use support::{Directory, connected, read_all, send_all, shake};
 use tapferry_testbed::certificates::{Authority, Terms};
-use tapferry_tls::{Channel, ChannelError, Handshakes, Received, Side};
+use tapferry_tls::{Channel, ChannelError, Failure, Handshakes, Received, Side};
 
 #[test]
 fn frames_arrive_whole_and_in_order_in_both_directions() {
@@ -149,6 +155,51 @@ fn a_client_that_was_called_back_is_refused_and_a_server_is_not() {
     let (client, server) = shake(&creds, &creds, "localhost");
     assert_eq!(client.unwrap_err().code(), "TLS_REFUSED");
     assert_eq!(server.unwrap_err().code(), "TLS_REVOKED");
+}
+
+#[test]
+fn a_certificate_for_the_other_side_is_refused_with_the_word_that_it_lacks() {
+    let creds = Directory::new(&Terms::default());
+    let certificate = CertificateDer::from_pem_file(creds.path().join("server-cert.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(creds.path().join("server-key.pem")).unwrap();
+    let shows_it =
+        client_of(&creds, ring::default_provider()).with_client_auth_cert(vec![certificate], key).unwrap();
+    let failure = why_refused(&creds, shows_it);
+    assert_eq!(failure.code(), "TLS_BAD_CERTIFICATE");
+    assert_eq!(failure.to_string(), "the client's certificate is not for a TLS client");
+    assert!(failure.hint().contains("tls_www_client"), "{}", failure.hint());
+}
+
+#[test]
+fn a_peer_without_a_cipher_that_we_know_is_told_so() {
+    let creds = Directory::new(&Terms::default());
+    // Our certificate has a key of another kind.
+    let cipher_suites = vec![ring::cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256];
+    let provider = CryptoProvider { cipher_suites, ..ring::default_provider() };
+    let failure = why_refused(&creds, client_of(&creds, provider).with_no_client_auth());
+    assert_eq!(failure.code(), "TLS_NOTHING_IN_COMMON");
+    assert!(failure.hint().contains("priority="), "{}", failure.hint());
+}
+
+/// A client that is none of ours, but for the CA that it believes.
+fn client_of(creds: &Directory, provider: CryptoProvider) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(creds.path().join("ca-cert.pem")).unwrap()).unwrap();
+    ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+}
+
+/// What our server says of such a client.
+fn why_refused(creds: &Directory, client: ClientConfig) -> Failure {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let mut server = creds.channel(Side::Server, ours.into());
+    let mut client = ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| client.complete_io(&mut theirs).unwrap_err());
+        server.establish(Duration::from_secs(5)).unwrap_err()
+    })
 }
 
 #[test]
