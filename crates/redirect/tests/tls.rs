@@ -187,6 +187,23 @@ fn certificates_are_renewed_without_losing_a_frame() {
 }
 
 #[test]
+fn a_renewal_of_no_use_is_warned_of_and_peers_still_come() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let directory = Directory::new();
+    let creds = credentials(&directory, "creds");
+    let _b = Reader::on_tap(tap("tapB"));
+    let port = free_port();
+    let running = start(to_tap(secure(port, true, &creds)));
+    std::fs::write(creds.join("server-key.pem"), "half a fi").unwrap();
+    running.wait_told(EventKind::Warning, 1);
+    assert_eq!(warned(&running), ["TLS_NOT_RENEWED"]);
+    let peer = dial(port, &creds);
+    running.wait_told(EventKind::InputBack, 1);
+    running.stop();
+    drop(peer);
+}
+
+#[test]
 fn without_a_host_there_is_no_name_to_verify() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let directory = Directory::new();
