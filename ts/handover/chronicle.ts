@@ -4,7 +4,7 @@ import type { HandoverEvent } from '../binding.ts'
 import type { Monitor, MonitorEvent } from '../monitor/index.ts'
 import { nowNs } from '../output/format.ts'
 import type { Printer } from '../output/printer.ts'
-import { statusIn, vmState } from '../output/vm-events.ts'
+import { statusIn, tellRunState } from '../output/vm-events.ts'
 import type { ReportedWarning } from './report/shape.ts'
 import type { HandoverNetdev } from './vm.ts'
 
@@ -75,13 +75,9 @@ export class Chronicle {
   monitorEvent(event: MonitorEvent, monitor: Monitor): void {
     const printer = this.#printer
     switch (event.type) {
-      case 'run_state': {
-        const { running, status, cause } = event
-        const timeNs = event.atNs ?? nowNs()
-        printer.event(vmState(running, status), timeNs)
-        printer.record('event', { event: 'run_state', running, status, cause }, timeNs)
+      case 'run_state':
+        tellRunState(event, printer)
         return
-      }
       case 'vm_event': {
         const { name, timeNs } = event
         const status = statusIn(event.data)

@@ -1,7 +1,19 @@
-/** What a VM's monitor tells, in words. Pure. */
+/** What a VM's monitor tells, in words. */
+
+import type { MonitorEvent } from '../monitor/index.ts'
+import { nowNs } from './format.ts'
+import type { Printer } from './printer.ts'
+
+type RunStateEvent = Extract<MonitorEvent, { type: 'run_state' }>
+
+export function tellRunState({ running, status, cause, atNs }: RunStateEvent, printer: Printer): void {
+  const timeNs = atNs ?? nowNs()
+  printer.event(vmState(running, status), timeNs)
+  printer.record('event', { event: 'run_state', running, status, cause }, timeNs)
+}
 
 /** `status`: QEMU's RunState. */
-export function vmState(running: boolean, status: string): string {
+function vmState(running: boolean, status: string): string {
   if (running) return 'VM running'
   return status === 'stopped' ? 'VM stopped' : `VM stopped (${status})`
 }

@@ -14,7 +14,7 @@ import {
   statisticsTable,
   withoutFinalOutage,
 } from '../output/statistics.ts'
-import { statusIn, vmState } from '../output/vm-events.ts'
+import { statusIn, tellRunState } from '../output/vm-events.ts'
 import { type PlannedEnd, writtenHeaderLength } from './ends.ts'
 import type { Names } from './open.ts'
 import type { RunPlan } from './plan.ts'
@@ -151,13 +151,9 @@ export function reportMonitorEvent(
   printer: Printer,
 ): void {
   switch (event.type) {
-    case 'run_state': {
-      const { running, status, cause } = event
-      const timeNs = event.atNs ?? nowNs()
-      printer.event(vmState(running, status), timeNs)
-      printer.record('event', { event: 'run_state', running, status, cause }, timeNs)
+    case 'run_state':
+      tellRunState(event, printer)
       return
-    }
     case 'vm_event': {
       const status = statusIn(event.data)
       printer.detail(`VM event ${event.name}${status === undefined ? '' : ` (${status})`}`, event.timeNs)
