@@ -7,10 +7,12 @@ import { flag, type Option, type OptionValues, option, repeatable } from '../opt
 import {
   colorOption,
   ENDPOINTS,
+  findingOptions,
   jsonOption,
   monitorAddress,
   netdevOptions,
   OUTPUT,
+  progressOptions,
 } from '../options/shared.ts'
 import {
   byteSize,
@@ -178,22 +180,7 @@ const reportFile = option({
   parse: fileName,
 })
 
-const output = {
-  json: jsonOption(['plan', 'ready', 'event', 'handover_report', 'error']),
-  color: colorOption,
-  quiet: flag({
-    flags: '-q,--quiet',
-    group: OUTPUT,
-    brief: "only 'ready', warnings and errors",
-    help: ["Print only the 'ready' line, warnings and errors."],
-  }),
-  verbose: flag({
-    flags: '-v,--verbose',
-    group: OUTPUT,
-    brief: 'print more about what happens',
-    help: ['Print more about what happens.'],
-  }),
-}
+const output = progressOptions(['plan', 'ready', 'event', 'handover_report', 'error'])
 
 const dryRun = flag({
   flags: '--dry-run',
@@ -228,32 +215,16 @@ const meet = option({
   parse: duration({ zero: true }),
 })
 
-const findings = {
-  meet,
-  strict: flag({
-    flags: '--strict',
-    group: OUTPUT,
-    brief: 'warnings end with status 1, too',
-    help: ['End with status 1 if there are warnings, too.'],
-  }),
-  json: jsonOption(['finding', 'diagnosis', 'error']),
-  color: colorOption,
-  verbose: flag({
-    flags: '-v,--verbose',
-    group: OUTPUT,
-    brief: 'show what is right, too',
-    help: ['Show what was looked at and is right, too.'],
-  }),
-}
-
 export const checkSourceOptions = {
   ...{ inNetdev, qmp, to, tlsCreds, insecure, netns, maxHold },
-  ...findings,
+  meet,
+  ...findingOptions,
 }
 
 export const checkDestinationOptions = {
   ...{ outNetdev, qmp, from, tlsCreds, insecure, netns, maxHold },
-  ...findings,
+  meet,
+  ...findingOptions,
 }
 
 export const cleanupOptions = {

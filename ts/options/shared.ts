@@ -78,3 +78,41 @@ export function jsonOption(types: readonly string[]): Option<true> {
     ],
   })
 }
+
+/** What a command prints that goes on for a while, of objects of these types. */
+export function progressOptions(types: readonly string[]) {
+  return {
+    json: jsonOption(types),
+    color: colorOption,
+    quiet: flag({
+      flags: '-q,--quiet',
+      group: OUTPUT,
+      brief: "only 'ready', warnings and errors",
+      help: ["Print only the 'ready' line, warnings and errors."],
+    }),
+    verbose: flag({
+      flags: '-v,--verbose',
+      group: OUTPUT,
+      brief: 'print more about what happens',
+      help: ['Print more about what happens.'],
+    }),
+  }
+}
+
+/** What a command prints that looks for what is wrong. */
+export const findingOptions = {
+  strict: flag({
+    flags: '--strict',
+    group: OUTPUT,
+    brief: 'warnings end with status 1, too',
+    help: ['End with status 1 if there are warnings, too.'],
+  }),
+  json: jsonOption(['finding', 'diagnosis', 'error']),
+  color: colorOption,
+  verbose: flag({
+    flags: '-v,--verbose',
+    group: OUTPUT,
+    brief: 'show what is right, too',
+    help: ['Show what was looked at and is right, too.'],
+  }),
+}

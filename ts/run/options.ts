@@ -4,14 +4,7 @@
  */
 
 import { flag, type OptionValues, option } from '../options/option.ts'
-import {
-  colorOption,
-  ENDPOINTS,
-  jsonOption,
-  monitorAddress,
-  netdevOptions,
-  OUTPUT,
-} from '../options/shared.ts'
+import { ENDPOINTS, monitorAddress, netdevOptions, OUTPUT, progressOptions } from '../options/shared.ts'
 import { choice, duration, integer, milliseconds, netfilterStatus, onOff } from '../options/values.ts'
 import { bufferOptions } from './buffer-options.ts'
 import { qemuOptions } from './qemu-options.ts'
@@ -166,20 +159,7 @@ export const runOptions = {
     help: ['Print statistics this often: seconds, or with a unit: 500ms, 10s, 5m.'],
     parse: duration({ zero: true }),
   }),
-  json: jsonOption(['plan', 'ready', 'event', 'statistics', 'summary', 'error']),
-  color: colorOption,
-  quiet: flag({
-    flags: '-q,--quiet',
-    group: OUTPUT,
-    brief: "only 'ready', warnings and errors",
-    help: ["Print only the 'ready' line, warnings and errors."],
-  }),
-  verbose: flag({
-    flags: '-v,--verbose',
-    group: OUTPUT,
-    brief: 'print more about what happens',
-    help: ['Print more about what happens.'],
-  }),
+  ...progressOptions(['plan', 'ready', 'event', 'statistics', 'summary', 'error']),
 }
 
 export type JobOptions = OptionValues<typeof jobOptions>
