@@ -14,11 +14,11 @@ import { SimulatedVm } from '../support/simulated-vm.ts'
 
 async function simulate(
   t: ExecutionContext,
-  tap: string,
+  taps: string | readonly string[],
   uuid?: string,
 ): Promise<{ vm: QmpSimulator; directory: string }> {
   const directory = temporaryDirectory(t)
-  const { simulator } = await SimulatedVm.start(t, join(directory, 'qmp'), tap, uuid)
+  const { simulator } = await SimulatedVm.start(t, join(directory, 'qmp'), taps, uuid)
   return { vm: simulator, directory }
 }
 
@@ -83,10 +83,10 @@ labTest('at the destination: the gate, and a place to listen at', async (t, lab)
 async function rehearse(
   t: ExecutionContext,
   lab: Lab,
-  uuids: { source?: string; destination?: string } = {},
-): Promise<Finished[]> {
-  const source = await simulate(t, 'tapA', uuids.source)
-  const destination = await simulate(t, 'tapB', uuids.destination)
+  { uuid, there: taps = ['tapB'] }: { uuid?: string; there?: readonly string[] } = {},
+): Promise<[source: Finished, destination: Finished]> {
+  const source = await simulate(t, 'tapA', uuid)
+  const destination = await simulate(t, taps)
   destination.vm.setStatus('inmigrate')
   const way = `unix:${source.directory}/way`
   const command = [TAPFERRY, 'handover', 'check', 'dest', '--json', `--from=${way}`]
@@ -117,11 +117,19 @@ labTest('two that rehearse compare what they have, and tell the same', async (t,
 
 labTest('another VM is an error on both sides', async (t, lab) => {
   for (const name of ['tapA', 'tapB']) await lab.ask('tap', { name })
-  const uuids = { source: '11111111-0000-4000-8000-123456789abc' }
-  for (const end of await rehearse(t, lab, uuids)) {
+  const uuid = '11111111-0000-4000-8000-123456789abc'
+  for (const end of await rehearse(t, lab, { uuid })) {
     t.is(end.status, 1, end.stderr)
     t.like(found(t, end)['OTHER_VM'], { severity: 'error' })
   }
+})
+
+labTest('a netdev that the source does not come for is told of at the destination', async (t, lab) => {
+  for (const name of ['tapA', 'tapB', 'tapC']) await lab.ask('tap', { name })
+  const [source, destination] = await rehearse(t, lab, { there: ['tapB', 'tapC'] })
+  t.is(destination.status, 0, destination.stderr)
+  t.like(found(t, destination)['NETDEV_UNASKED'], { severity: 'warning', about: 'netdev hn1 (tapC)' })
+  t.false('NETDEV_UNASKED' in found(t, source))
 })
 
 labTest('with TLS each side looks at its credentials, and then at those of the other', async (t, lab) => {

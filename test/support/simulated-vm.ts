@@ -3,7 +3,7 @@
 import type { ExecutionContext } from 'ava'
 import { QmpSimulator, type SimulatedCommand } from '../../ts/monitor/simulator.ts'
 
-/** A VM with one netdev, hn0, at a TAP; it remembers its migration capability. */
+/** A VM with a netdev at each TAP, hn0 and so on; it remembers its migration capability. */
 export class SimulatedVm {
   events = false
   migration: string | undefined
@@ -12,7 +12,7 @@ export class SimulatedVm {
   static async start(
     t: ExecutionContext,
     address: string,
-    tap: string,
+    taps: string | readonly string[],
     uuid = '6f1e7a3c-0000-4000-8000-123456789abc',
   ): Promise<SimulatedVm> {
     let vm: SimulatedVm | undefined
@@ -27,11 +27,13 @@ export class SimulatedVm {
         return {}
       },
     }
-    const infoNetwork = [
-      'net0: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:12:34:56',
-      ` \\ hn0: index=0,type=tap,ifname=${tap},script=no,downscript=no`,
-      '',
-    ].join('\r\n')
+    const infoNetwork = [taps]
+      .flat()
+      .flatMap((tap, index) => [
+        `net${index}: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:12:34:5${6 + index}\r\n`,
+        ` \\ hn${index}: index=0,type=tap,ifname=${tap},script=no,downscript=no\r\n`,
+      ])
+      .join('')
     const simulator = await QmpSimulator.listen({ address, infoNetwork, commands })
     t.teardown(() => simulator.close())
     vm = new SimulatedVm(simulator)
