@@ -39,25 +39,27 @@ export interface HandoverPlan {
 /** Throws usage errors. */
 export function planSource(options: SourceOptions): HandoverPlan {
   const { qmp, to, inNetdev, persistent } = options
-  return plan('source', { ...options, qmp, netdevs: inNetdev, address: to, persistent })
+  return plan('source', { ...options, qmp, netdevs: inNetdev, address: to, persistent }, 'handover source')
 }
 
 /** Throws usage errors. */
 export function planDestination(options: DestinationOptions): HandoverPlan {
   const { qmp, from, outNetdev } = options
-  return plan('destination', { ...options, qmp, netdevs: outNetdev, address: from })
+  return plan('destination', { ...options, qmp, netdevs: outNetdev, address: from }, 'handover dest')
 }
 
 /** What a rehearsal looks at, which does not do all of it. Throws usage errors. */
 export function planCheckSource(options: CheckSourceOptions): HandoverPlan {
   const { inNetdev, to, netns, tlsCreds, insecure, qmp, maxHold } = options
-  return plan('source', { netdevs: inNetdev, address: to, netns, tlsCreds, insecure, qmp, maxHold })
+  const given = { netdevs: inNetdev, address: to, netns, tlsCreds, insecure, qmp, maxHold }
+  return plan('source', given, 'handover check source')
 }
 
 /** Throws usage errors. */
 export function planCheckDestination(options: CheckDestinationOptions): HandoverPlan {
   const { outNetdev, from, netns, tlsCreds, insecure, qmp, maxHold } = options
-  return plan('destination', { netdevs: outNetdev, address: from, netns, tlsCreds, insecure, qmp, maxHold })
+  const given = { netdevs: outNetdev, address: from, netns, tlsCreds, insecure, qmp, maxHold }
+  return plan('destination', given, 'handover check dest')
 }
 
 interface Given {
@@ -77,19 +79,16 @@ interface Given {
   verbose?: true | undefined
 }
 
-const EXAMPLES: Readonly<Record<Side, string>> = {
-  source: 'for example: tapferry handover source --qmp qmp0 --to unix:/run/handover',
-  destination: 'for example: tapferry handover dest --qmp qmp0 --from unix:/run/handover',
-}
-
-function plan(side: Side, given: Given): HandoverPlan {
+/** `command`: whose plan it is. */
+function plan(side: Side, given: Given, command: string): HandoverPlan {
   const { netdevs = [], qmp, address, netns, tlsCreds } = given
   const flag = side === 'source' ? '--to' : '--from'
+  const example = `for example: tapferry ${command} --qmp qmp0 ${flag} unix:/run/handover`
   if (qmp === undefined)
-    throw usageError("--qmp is missing: the VM's monitor tells when it stops and runs", EXAMPLES[side])
+    throw usageError("--qmp is missing: the VM's monitor tells when it stops and runs", example)
   if (address === undefined) {
     const what = side === 'source' ? 'where the destination listens' : 'where to listen for the source'
-    throw usageError(`${flag} is missing: ${what}`, EXAMPLES[side])
+    throw usageError(`${flag} is missing: ${what}`, example)
   }
   checkSecurity(address, flag, given)
   const twice = netdevs.find((name, index) => netdevs.indexOf(name) !== index)

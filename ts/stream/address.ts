@@ -74,7 +74,7 @@ export function parseStreamEnd(text: string, flag: string): StreamEnd {
   const invalid = invalidAddress(text, flag)
   if (text.includes('\0')) throw invalid('holds a zero byte')
   const [where = '', ...options] = splitAtCommas(text)
-  const address = parseAddress(where, invalid)
+  const address = parseAddress(where, invalid, 'unix:, tcp:, fd: and dgram:')
   const given = parseOptions(options, invalid)
   const isOn = (name: string): boolean | undefined => (given.has(name) ? given.get(name) === 'on' : undefined)
   const server = isOn('server') ?? false
@@ -111,7 +111,7 @@ export function parseSocketAddress(text: string, flag: string, server: boolean):
   if (options.length > 0) {
     throw invalid(`has the option '${options[0]}'`, 'leave it out; a comma of the path is written twice')
   }
-  const address = parseAddress(where, invalid)
+  const address = parseAddress(where, invalid, 'unix: and tcp:')
   if (address.kind === 'fd') throw invalid('is a descriptor')
   checkHost(address, server, invalid)
   return address
@@ -167,7 +167,8 @@ export function isLoopback(host: string): boolean {
 
 export type Invalid = (why: string, hint?: string) => TapferryError
 
-function parseAddress(where: string, invalid: Invalid): StreamAddress {
+/** `kinds`: what it may start with, for people. */
+function parseAddress(where: string, invalid: Invalid, kinds: string): StreamAddress {
   const [, kind = '', rest = ''] = /^(unix|tcp|fd):(.*)$/s.exec(where) ?? []
   switch (kind) {
     case 'unix':
@@ -178,7 +179,7 @@ function parseAddress(where: string, invalid: Invalid): StreamAddress {
       return parseDescriptor(rest, invalid)
     default:
       throw invalid(
-        'starts with none of unix:, tcp:, fd: and dgram:',
+        `starts with none of ${kinds}`,
         where.includes('/') ? `for a socket's path write unix:${where}` : undefined,
       )
   }
