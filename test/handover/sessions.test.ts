@@ -182,7 +182,7 @@ labTest('a report that cannot be written is a failure, and told', async (t, lab)
   await ferry.line(/waiting for the destination/)
   const end = await ferry.stop()
   t.is(end.status, 1)
-  t.regex(end.stderr, /error: the report was not written to '\/nowhere\/report': /)
+  t.regex(end.stderr, /error: the report was not written to '\/nowhere\/report': no such file or directory\n/)
 })
 
 labTest('one that is killed leaves a longer queue, and the next one puts it right', async (t, lab) => {

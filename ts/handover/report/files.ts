@@ -6,6 +6,7 @@ import { TapferryError } from '../../errors.ts'
 import { usageError } from '../../options/values.ts'
 import type { ReadReport } from './pair.ts'
 import { readReport, WHERE_FROM } from './read.ts'
+import { reasonOf } from './reasons.ts'
 
 export interface PagePlan {
   files: readonly string[]
@@ -54,18 +55,4 @@ export async function writePage(file: string, page: string): Promise<void> {
     await rm(draft, { force: true })
     throw new TapferryError('PAGE_UNWRITABLE', `'${file}' cannot be written: ${reasonOf(error)}`)
   }
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: 'no such file or directory',
-  EACCES: 'permission denied',
-  EISDIR: 'it is a directory',
-  ENOTDIR: 'a part of its path is no directory',
-  ENOSPC: 'no space left',
-  EROFS: 'the file system is read-only',
-}
-
-function reasonOf(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException
-  return REASONS[code ?? ''] ?? message
 }

@@ -3,6 +3,7 @@
 import { open, rename, rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { TapferryError } from '../../errors.ts'
+import { reasonOf } from './reasons.ts'
 import type { HandoverReport } from './shape.ts'
 
 /** Whole or not at all: whoever waits for the file finds all of it. Rejects with HANDOVER_REPORT_UNWRITABLE. */
@@ -22,7 +23,7 @@ export async function writeReport(file: string, report: HandoverReport): Promise
     await rm(temporary, { force: true }).catch(() => {})
     throw new TapferryError(
       'HANDOVER_REPORT_UNWRITABLE',
-      `the report was not written to '${file}': ${(error as Error).message}`,
+      `the report was not written to '${file}': ${reasonOf(error)}`,
       'give a file in a directory that this user may write to; what it would have said is above',
       { cause: error },
     )
