@@ -6,7 +6,8 @@ mod support;
 
 use std::time::Duration;
 
-use support::{BOTH, PATIENCE, QUIET, plan, roomy_tap, send, start, tap, try_start};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use support::{BOTH, PATIENCE, QUIET, plan, roomy_tap, send, start, tap, try_start, try_start_that};
 use tapferry_redirect::counters::Engine;
 use tapferry_redirect::{DropReason, EventKind, Latency, Plan, Queue, StartError};
 use tapferry_testbed::link;
@@ -30,6 +31,29 @@ fn frames_to_the_guest_come_out_once_and_in_order() {
         assert_eq!(statistics.counters.forwarded, 10_000);
         assert_eq!(statistics.counters.forwarded_bytes, 640_000);
     }
+}
+
+#[test]
+fn a_capture_that_gets_no_ring_warns_once_and_goes_on_without_one() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let (_a, b) = (Reader::on_tap(tap("tapA")), Reader::on_tap(roomy_tap("tapB")));
+    // The capture is open by then, and a ring is another socket.
+    let running = try_start_that(plan(Latency::Balanced), |event| {
+        if event.kind == EventKind::Ready {
+            let had = capabilities(None).unwrap();
+            let effective = had.effective - CapabilitySet::NET_RAW;
+            set_capabilities(None, CapabilitySets { effective, ..had }).unwrap();
+        }
+    })
+    .unwrap();
+    send("tapA", 0..5_000);
+    running.wait_told(EventKind::Warning, 1);
+    send("tapA", 5_000..10_000);
+    assert_eq!(b.wait_for(10_000, PATIENCE).ranges(0), [(0, 9_999)]);
+    let codes: Vec<_> = running.events().iter().filter_map(|event| event.code).collect();
+    assert_eq!(codes, ["ring_refused"]);
+    assert_eq!(running.statistics().engine, Engine::Socket);
+    assert_eq!(running.stop().counters.forwarded, 10_000);
 }
 
 #[test]

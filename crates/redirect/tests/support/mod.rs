@@ -36,9 +36,20 @@ pub(crate) fn plan(latency: Latency) -> Plan {
 }
 
 pub(crate) fn try_start(plan: Plan) -> Result<Running, StartError> {
+    try_start_that(plan, |_| {})
+}
+
+/// One whose thread does something more with each event, before it has been told.
+pub(crate) fn try_start_that(
+    plan: Plan,
+    act: impl Fn(&Event) + Send + 'static,
+) -> Result<Running, StartError> {
     let events = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&events);
-    let observer = move |event: Event| told.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    let observer = move |event: Event| {
+        act(&event);
+        told.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    };
     Ok(Running { redirector: Redirector::start(plan, Box::new(observer))?, events })
 }
 
