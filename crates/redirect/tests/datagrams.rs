@@ -314,3 +314,14 @@ fn an_end_that_cannot_be_had_says_why() {
     assert_eq!(code(to(datagrams(mixed))), Some("STREAM_UNREACHABLE"));
     assert!(std::fs::metadata(&path).unwrap().file_type().is_socket(), "nobody's socket was removed");
 }
+
+#[test]
+fn a_local_address_that_cannot_be_sent_from_is_told_from_the_one_that_is_sent_to() {
+    let Some(_namespace) = enter() else { return };
+    let _a = tap("tapA");
+    let at = |host: &str| HostPort { host: host.into(), port: 4000 };
+    let end = datagrams(Destination::Udp { to: at("127.0.0.1"), from: Some(at("192.0.2.1")) });
+    let error = try_start(to(end)).map(|_| ()).unwrap_err();
+    assert_eq!(error.code(), "SYSTEM");
+    assert!(error.to_string().contains("cannot send from its local address: "), "{error}");
+}

@@ -23,7 +23,7 @@ pub(super) fn receiving(plan: &DatagramPlan) -> Result<(OwnedFd, Option<BoundPat
         Destination::Unix(path) => bind_path(path, SocketType::DGRAM, |_| Ok(())),
         Destination::Udp { to, from } => {
             enter(plan.namespace.as_ref(), Attempt::ListenOnPort)?;
-            let socket = open_udp(Some(to), from.as_ref())?;
+            let socket = open_udp(Some(to), from.as_ref(), Attempt::ListenOnPort)?;
             sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER)
                 .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER))
                 .ok();
@@ -40,7 +40,7 @@ pub(super) fn sending(
     from: Option<&HostPort>,
 ) -> Result<OwnedFd, StreamError> {
     enter(plan.namespace.as_ref(), Attempt::ConnectToHost)?;
-    let socket = open_udp(from, Some(to))?;
+    let socket = open_udp(from, Some(to), Attempt::SendFrom)?;
     datagrams::keep_refusals(&socket).map_err(StreamError::refused(Attempt::ConnectToHost))?;
     widen(&socket);
     Ok(socket)
@@ -61,8 +61,12 @@ pub(super) fn sending_unix(path: &Path) -> Result<(OwnedFd, SocketAddrUnix), Str
     }
 }
 
-/// A socket of UDP between two places, as far as they are told.
-fn open_udp(here: Option<&HostPort>, there: Option<&HostPort>) -> Result<OwnedFd, StreamError> {
+/// A socket of UDP between two places, as far as they are told. `taking`: what the place here is for.
+fn open_udp(
+    here: Option<&HostPort>,
+    there: Option<&HostPort>,
+    taking: Attempt,
+) -> Result<OwnedFd, StreamError> {
     let (ours, theirs) = (addresses_of(here)?, addresses_of(there)?);
     let mut failure = unknown(&"the two ends have no address of the same kind, IPv4 or IPv6");
     for theirs in &theirs {
@@ -73,7 +77,7 @@ fn open_udp(here: Option<&HostPort>, there: Option<&HostPort>) -> Result<OwnedFd
                 (None, Some(SocketAddr::V4(_))) => (Ipv4Addr::UNSPECIFIED, 0).into(),
                 (None, _) => (Ipv6Addr::UNSPECIFIED, 0).into(),
             };
-            match between(bound, *theirs) {
+            match between(bound, *theirs, taking) {
                 Ok(socket) => return Ok(socket),
                 Err(error) => failure = error,
             }
@@ -82,7 +86,7 @@ fn open_udp(here: Option<&HostPort>, there: Option<&HostPort>) -> Result<OwnedFd
     Err(failure)
 }
 
-fn between(ours: SocketAddr, theirs: Option<SocketAddr>) -> Result<OwnedFd, StreamError> {
+fn between(ours: SocketAddr, theirs: Option<SocketAddr>, taking: Attempt) -> Result<OwnedFd, StreamError> {
     let failed = |attempt| {
         move |error: std::io::Error| match Errno::from_io_error(&error) {
             Some(Errno::ADDRINUSE) => StreamError::InUse,
@@ -90,8 +94,8 @@ fn between(ours: SocketAddr, theirs: Option<SocketAddr>) -> Result<OwnedFd, Stre
             None => unknown(&error),
         }
     };
-    let socket = UdpSocket::bind(ours).map_err(failed(Attempt::ListenOnPort))?;
-    socket.set_nonblocking(true).map_err(failed(Attempt::ListenOnPort))?;
+    let socket = UdpSocket::bind(ours).map_err(failed(taking))?;
+    socket.set_nonblocking(true).map_err(failed(taking))?;
     if let Some(theirs) = theirs {
         socket.connect(theirs).map_err(failed(Attempt::ConnectToHost))?;
     }

@@ -18,6 +18,8 @@ pub enum Attempt {
     ConnectToPath,
     /// To connect to a port of TCP, or to send to one of UDP.
     ConnectToHost,
+    /// To take the port of UDP that datagrams are to come from.
+    SendFrom,
     /// To take over a descriptor.
     TakeDescriptor,
     /// To read from a connection.
@@ -33,6 +35,7 @@ impl fmt::Display for Attempt {
         f.write_str(match self {
             Self::ListenAtPath | Self::ListenOnPort => "listen there",
             Self::ConnectToPath | Self::ConnectToHost => "connect to it",
+            Self::SendFrom => "send from its local address",
             Self::TakeDescriptor => "take over this descriptor",
             Self::Read => "read from it",
             Self::StartThread => "start a thread for it",
@@ -175,10 +178,12 @@ fn hint_of(attempt: Attempt, errno: Errno) -> &'static str {
         Attempt::ConnectToPath if is_permission => {
             "whoever connects must be allowed to write to the socket: see `namei -l` for the path"
         }
-        Attempt::ListenOnPort if is_permission => {
+        Attempt::ListenOnPort | Attempt::SendFrom if is_permission => {
             "a port below 1024 takes CAP_NET_BIND_SERVICE: choose a higher one"
         }
-        Attempt::ListenOnPort | Attempt::ConnectToHost => "see `ip address` for the addresses of this host",
+        Attempt::ListenOnPort | Attempt::SendFrom | Attempt::ConnectToHost => {
+            "see `ip address` for the addresses of this host"
+        }
         Attempt::TakeDescriptor => {
             "start tapferry with that descriptor open, as systemd does for a socket unit (fd:3)"
         }
