@@ -626,5 +626,7 @@ export interface Binding {
   setQueueLength(ifindex: number, frames: number, netns?: string): Promise<void>
   /** Takes away the gate that a killed process has left, and says whether there was one. Then it needs CAP_NET_ADMIN. */
   removeLeftGate(ifindex: number, pid: number, netns?: string): Promise<boolean>
+  /** Lets the calling thread run before others, and threads that begin later. False without CAP_SYS_NICE. */
+  goFirst(): boolean
   version(): string
 }

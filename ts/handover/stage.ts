@@ -41,7 +41,9 @@ export async function onStage(
   let monitor: Monitor | undefined
   try {
     // Before anything is opened: a missing addon is the same failure with and without a VM.
-    loadBinding()
+    const binding = loadBinding()
+    // What waits for a processor is overtaken, and so is what the VM tells.
+    if (!binding.goFirst()) printer.detail('other processes go before this one: it lacks CAP_SYS_NICE')
     tellLeftovers(await putLeftoversRight(), printer)
     tellCapabilities(await restoreCapabilities(), printer)
     monitor = await connect(plan, printer)

@@ -9,6 +9,7 @@
 //! - [`network`]: what there is on the host, for those who look before they start
 //! - [`credentials`]: directories of certificates, looked at
 //! - [`gate`]: whether one could be closed; [`leftovers`]: what of an interface is put right after a kill
+//! - [`scheduling`]: the calling thread's place among others
 //! - [`promise`]: work for libuv's thread pool
 //! - [`error`]: failures with their stable code
 //!
@@ -26,6 +27,7 @@ pub mod network;
 pub mod options;
 pub mod promise;
 pub mod redirector;
+pub mod scheduling;
 pub mod statistics;
 
 use napi_derive::napi;

@@ -112,6 +112,11 @@ impl Capture {
         self.source.engine()
     }
 
+    /// Whether it has room for what comes in the time that a busy host takes to read it.
+    pub fn bridges_bursts(&self) -> bool {
+        self.source.bridges_bursts()
+    }
+
     /// Follows the interface to its new ifindex.
     pub fn rebind(&mut self, ifindex: IfIndex) -> Result<(), Errno> {
         if let Moving::Opening(_, rebound) = &mut self.moving {

@@ -17,6 +17,7 @@
 //! - [`traffic_control`]: tc filters and tcx programs
 //! - [`egress_gate`]: a way out of an interface that is closed to all but marked frames
 //! - [`queue_length`]: how many frames may wait in a TAP
+//! - [`scheduling`]: how soon a thread gets a processor
 //! - [`rules`]: policy rules that look at the mark
 //! - [`datagrams`]: batches through recvmmsg on a socket of datagrams, and what is told of lost ones
 //! - [`unread`]: what a peer has not taken yet
@@ -54,6 +55,7 @@ pub mod random;
 pub mod receive;
 pub mod ring;
 pub mod rules;
+pub mod scheduling;
 pub mod stamping;
 pub mod tap;
 pub mod traffic_control;

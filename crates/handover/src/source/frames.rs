@@ -42,8 +42,12 @@ impl Worker {
     /// Begins to capture what is sent to the guest. Says whether it could.
     pub(super) fn open_capture(&mut self) -> bool {
         let filter = Program::capture(Direction::Outgoing, self.plan.mark);
-        match Capture::open(&self.plan.netdev, filter, Latency::Balanced) {
-            Ok(capture) => self.capture = Some(capture),
+        let open = |latency| Capture::open(&self.plan.netdev, filter.clone(), latency);
+        match open(Latency::Low) {
+            // Each frame at once: what is late is overtaken by what the network delivers by itself.
+            Ok(socket) if socket.bridges_bursts() => self.capture = Some(socket),
+            // A ring has a frame some milliseconds later, and loses none of a burst.
+            Ok(socket) => self.capture = Some(open(Latency::Balanced).unwrap_or(socket)),
             Err(error) => self.fail(&error.to_string()),
         }
         self.capture.is_some()
@@ -68,9 +72,6 @@ impl Worker {
         let overflow = capture.take_overflow();
         if overflow > 0 {
             self.note_overflow(overflow);
-        }
-        if let Err(error) = capture.adapt(clock::monotonic_ns()) {
-            self.warn("ring_refused", &format!("{error}; capturing goes on without a ring"));
         }
         self.capture = Some(capture);
         if matches!(self.state, State::Calibrate) {

@@ -17,6 +17,7 @@ use tapferry_sys::link::LinkWatch;
 use tapferry_sys::namespace::Namespace;
 use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::random::random_u128;
+use tapferry_sys::scheduling;
 use tapferry_sys::stamping::Stamping;
 use tapferry_sys::tap::HeldTap;
 use tapferry_sys::{Error, clock};
@@ -196,6 +197,8 @@ impl Worker {
 
     /// Runs until the handover has ended or it is told to stop, and returns the final report.
     pub(super) fn run(mut self) -> SourceReport {
+        // Where it may not, frames may be overtaken while the host is busy.
+        scheduling::go_first().ok();
         while !self.stopping && !self.state.is_final() {
             self.wait();
             self.obey();
