@@ -124,3 +124,25 @@ fn frames_that_we_have_injected_ourselves_are_not_handed_over() {
     assert_eq!((left.captured, arrived.injected), (10, 10), "{left:#?}");
     assert_eq!(there.wait_for(10, PATIENCE).flow(0).ranges.as_slice(), [(150, 159)]);
 }
+
+#[test]
+fn a_guest_that_was_behind_all_the_time_is_told_and_one_that_caught_up_is_not() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    // Tests beside this one have TAPs of the usual name in this process, and all of that name are held.
+    let name = "tapBehind";
+    let here = guest(name);
+    let pid = std::process::id().cast_signed();
+    for is_behind in [true, false] {
+        here.set_paused(is_behind);
+        let source = source(source_plan(&Meeting::new(), name));
+        send(name, 0..100);
+        source.handle.calibrate(Some(pid));
+        source.told.wait_state("calibrate");
+        // Time for some looks at the queue.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        source.handle.stopped(None);
+        source.told.wait_state("forward");
+        assert!(source.report().tap_held);
+        assert_eq!(source.told.count_code("guest_behind"), usize::from(is_behind));
+    }
+}

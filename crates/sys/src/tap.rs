@@ -8,6 +8,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
@@ -69,7 +70,7 @@ impl TapDescriptor {
 pub struct HeldTap {
     description: TapDescriptor,
     /// Never read.
-    _descriptor: OwnedFd,
+    descriptor: OwnedFd,
 }
 
 impl HeldTap {
@@ -98,10 +99,17 @@ impl HeldTap {
             let Ok(description) = TapDescriptor::read(&descriptor) else { continue };
             let elsewhere = namespace.zip(description.namespace).is_some_and(|(wanted, told)| wanted != told);
             if description.interface == name.as_str() && !elsewhere {
-                held.push(Self { description, _descriptor: descriptor });
+                held.push(Self { description, descriptor });
             }
         }
         if held.is_empty() { Err(on("find a descriptor")(Errno::NODEV)) } else { Ok(held) }
+    }
+
+    /// Whether frames wait in this queue for the process to read them.
+    pub fn has_unread(&self) -> bool {
+        let mut descriptors = [PollFd::new(&self.descriptor, PollFlags::IN)];
+        poll(&mut descriptors, Some(&Timespec::default())) == Ok(1)
+            && descriptors[0].revents().contains(PollFlags::IN)
     }
 
     /// What it told when it was taken.

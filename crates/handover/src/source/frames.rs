@@ -8,6 +8,7 @@ use tapferry_redirect::parts::{Capture, Frame, FrameSource};
 use tapferry_sys::filter::{Direction, Program};
 use tapferry_sys::link::{Link, LinkWatch};
 use tapferry_sys::netdev::IfIndex;
+use tapferry_sys::tap::HeldTap;
 use tapferry_sys::{Errno, clock};
 
 use super::state::State;
@@ -181,6 +182,7 @@ impl Worker {
     /// One look at the counters that tell how far behind the guest is.
     pub(super) fn sample(&mut self) {
         let captured = self.kept.next();
+        self.has_caught_up |= !self.tap.iter().any(HeldTap::has_unread);
         let Self { evidence: Some(evidence), links, ifindex, .. } = self else { return };
         evidence.sample(captured, || counters(links, *ifindex));
     }

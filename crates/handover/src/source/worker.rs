@@ -94,6 +94,8 @@ pub(super) struct Worker {
     pub(super) link: Link,
 
     pub(super) evidence: Option<Evidence>,
+    /// Whether its process was seen to have read all that there was for it since the capture began.
+    pub(super) has_caught_up: bool,
     pub(super) sampled_at: u64,
     pub(super) cut: Option<Cut>,
     /// What the TAP had dropped when the VM stopped, and what it has when the VM runs on.
@@ -171,6 +173,7 @@ impl Worker {
             captured: 0,
             link,
             evidence: None,
+            has_caught_up: false,
             sampled_at: 0,
             cut: None,
             tap_dropped: (0, 0),
@@ -417,6 +420,7 @@ impl Worker {
         }
         self.remember_doubtful(cut.index);
         self.warn_of_cut(cut.method, reason.as_deref());
+        self.warn_of_backlog();
         self.report.cut_method = Some(cut.method.name());
         self.report.cut_reason = reason;
         self.report.cut_after_ns = Some(clock::realtime_ns().saturating_sub(at));
@@ -442,6 +446,19 @@ impl Worker {
         };
         let why = why.unwrap_or("the guest's receive queue is not known");
         self.warn("cut_inexact", &format!("the cut is not exact, because {why}: {cost}"));
+    }
+
+    /// Frames from before the capture may have been unread to the last, and nobody else has them.
+    fn warn_of_backlog(&mut self) {
+        if self.has_caught_up || self.tap.is_empty() {
+            return;
+        }
+        let message = format!(
+            "the guest was behind all the time since the migration began: of what had waited in its TAP before, \
+             up to {} frames, it may lack some",
+            self.queue_length
+        );
+        self.warn("guest_behind", &message);
     }
 
     /// The VM runs on here.
