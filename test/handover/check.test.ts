@@ -75,6 +75,7 @@ labTest('at the destination: the gate, and a place to listen at', async (t, lab)
   t.like(codes['WAY'], { severity: 'ok' })
   t.like(codes['MONITOR_READY'], { message: 'the VM waits to be migrated here' })
   t.true('GATE' in codes || 'GATE_DENIED' in codes)
+  t.true('PRIORITY' in codes)
   t.false('CUT_INEXACT' in codes)
   t.deepEqual(await readdir(directory), ['qmp'])
 })
@@ -203,6 +204,16 @@ labTest('without privileges each missing one says what it costs', async (t, lab)
   ] as const) {
     t.is(codes[code]?.['severity'], severity, code)
   }
+})
+
+labTest('with CAP_NET_RAW alone frames are late, and may be overtaken', async (t, lab) => {
+  const { vm, directory } = await simulate(t, 'tapA')
+  await lab.ask('tap', { name: 'tapA' })
+  const alone = ['setpriv', '--bounding-set=-all,+net_raw', '--inh-caps=-all', '--']
+  const command = [TAPFERRY, 'handover', 'check', 'source', '--json']
+  const options = [ALONE, `--qmp=${vm.address}`, `--to=unix:${directory}/way`]
+  const codes = found(t, await run(...lab.inside(...alone, ...command, ...options)))
+  for (const code of ['CAPTURE_DELAYED', 'PRIORITY_DENIED']) t.is(codes[code]?.['severity'], 'info', code)
 })
 
 labTest('at the destination without privileges, too', async (t, lab) => {

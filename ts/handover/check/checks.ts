@@ -18,6 +18,7 @@ const CHECKS: readonly ((facts: RehearsalFacts) => Finding[])[] = [
   checkHeldTap,
   checkCut,
   checkGate,
+  checkPriority,
   checkSecurity,
   checkCounterpart,
   checkHold,
@@ -31,8 +32,24 @@ const PRIVILEGES = 'privileges'
 
 function checkCapture({ process, plan }: RehearsalFacts): Finding[] {
   const what = plan.side === 'source' ? 'captured' : 'injected'
-  const denied = process.probes.find(probe => probe.what === 'packet_socket' && !probe.allowed)
-  if (denied === undefined) return [ok('CAPTURE_ALLOWED', PRIVILEGES, `frames can be ${what}`)]
+  const refused = (what: string) => process.probes.find(probe => probe.what === what && !probe.allowed)
+  const denied = refused('packet_socket')
+  if (denied === undefined) {
+    const findings = [ok('CAPTURE_ALLOWED', PRIVILEGES, `frames can be ${what}`)]
+    if (plan.side === 'source' && refused('receive_buffer') !== undefined) {
+      findings.push(
+        info(
+          'CAPTURE_DELAYED',
+          PRIVILEGES,
+          'frames are captured by a timer, up to 4 ms late, and are overtaken',
+          {
+            note: 'it takes CAP_NET_ADMIN',
+          },
+        ),
+      )
+    }
+    return findings
+  }
   return [
     error(
       'CAPTURE_DENIED',
@@ -183,6 +200,15 @@ function checkGate({ plan, gate }: RehearsalFacts): Finding[] {
       `no gate: broadcasts may reach the guest twice; ${message}`,
       noteOf(hint),
     ),
+  ]
+}
+
+function checkPriority({ goesFirst }: RehearsalFacts): Finding[] {
+  if (goesFirst) return [ok('PRIORITY', PRIVILEGES, 'its threads go before those of other processes')]
+  return [
+    info('PRIORITY_DENIED', PRIVILEGES, 'on a busy host frames wait for a processor, and are overtaken', {
+      note: 'it takes CAP_SYS_NICE',
+    }),
   ]
 }
 

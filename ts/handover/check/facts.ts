@@ -30,6 +30,8 @@ export interface RehearsalFacts {
   readonly vmProcess: VmProcessFacts
   /** By what a gate can be closed, or why none can. */
   readonly gate: GateKind | TapferryError
+  /** Whether its threads may go before those of others; this process's do from then on. */
+  readonly goesFirst: boolean
   /** For TLS; undefined where there is none. */
   readonly credentials: CredentialsFacts | undefined
   /** In milliseconds since 1970. */
@@ -69,6 +71,7 @@ export async function gatherRehearsal(plan: HandoverPlan, patience: Patience): P
       gate: await loadBinding()
         .probeGate()
         .catch(error => TapferryError.from(error)),
+      goesFirst: loadBinding().goFirst(),
       credentials:
         plan.tlsCreds === undefined
           ? undefined
