@@ -15,10 +15,13 @@ use crate::plan::QUEUE_LENGTH;
 const GATE_LIFE: Duration = Duration::from_secs(3);
 /// Between two prolongations of that.
 const GATE_CARE: Duration = Duration::from_millis(500);
-/// The same when it is told to stop.
+/// How much longer than a pause it is waited for when it is told to stop.
 const LAST_SETTLING: Duration = Duration::from_millis(200);
-/// A pause: the kernel takes a few milliseconds for the change, and drops what comes in that time.
+/// A pause: the kernel takes a few milliseconds for the change, and drops what comes in that time. On a busy host it
+/// takes longer, and so does a pause.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How many times as long as the change a pause is at least: what has paused for so long rarely begins in the midst of it.
+const PAUSES: u64 = 10;
 
 impl Worker {
     pub(super) fn close_gate(&mut self) {
@@ -101,8 +104,10 @@ impl Worker {
         if before >= QUEUE_LENGTH {
             return;
         }
+        let begun = clock::monotonic_ns();
         match queue_length::set(self.ifindex, QUEUE_LENGTH) {
             Ok(()) => {
+                self.pause = nanos(PAUSE).max(PAUSES * (clock::monotonic_ns() - begun));
                 self.queue_length = Some(before);
                 self.queue_room = QUEUE_LENGTH.into();
             }
@@ -123,12 +128,12 @@ impl Worker {
         if self.tap_seen.0 != tap {
             self.tap_seen = (tap, now);
         }
-        now.saturating_sub(self.tap_seen.1) > nanos(PAUSE) && self.tap_backlog() == 0
+        now.saturating_sub(self.tap_seen.1) > self.pause && self.tap_backlog() == 0
     }
 
     /// Waits for a pause, for a short while.
     pub(super) fn comes_to_pause(&mut self) -> bool {
-        let deadline = clock::monotonic_ns() + nanos(LAST_SETTLING);
+        let deadline = clock::monotonic_ns() + self.pause + nanos(LAST_SETTLING);
         loop {
             let now = clock::monotonic_ns();
             if self.is_pause(now) {

@@ -56,6 +56,8 @@ pub(super) struct Worker {
     pub(super) links: LinkWatch,
     /// `txqueuelen` as it was, while it is another.
     pub(super) queue_length: Option<u32>,
+    /// How long no frame must have come for its change, in nanoseconds.
+    pub(super) pause: u64,
     /// Frames that the TAP's queue holds.
     pub(super) queue_room: u64,
     /// tx_packets and tx_dropped of the TAP when its gate was closed.
@@ -137,6 +139,7 @@ impl Worker {
             mtu: interface.mtu,
             links,
             queue_length: None,
+            pause: 0,
             queue_room: interface.tx_queue_length.into(),
             tap_before: (interface.tx_packets, interface.tx_dropped),
             tap_sent_before: interface.rx_packets,
