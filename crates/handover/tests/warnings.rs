@@ -1,4 +1,4 @@
-//! What a side cannot have is told by its code, and the VM has its frames all the same. Alone in its process, because
+//! What a destination cannot have is told by its code, and the VM has its frames all the same. Alone in its process, because
 //! it freezes the eBPF maps that the process has.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -6,11 +6,8 @@
 mod support;
 
 use rustix::thread::CapabilitySet;
-use support::{
-    Meeting, assert_once_in_order, destination, destination_plan, give_up, guest, link, send, source_plan,
-    source_that, without,
-};
-use tapferry_handover::{DestinationPlan, Outcome};
+use support::{Meeting, assert_once_in_order, destination, destination_plan, guest, link, send, without};
+use tapferry_handover::DestinationPlan;
 use tapferry_sys::egress_gate::GateKind;
 use tapferry_testbed::ebpf::freeze_maps;
 use tapferry_testbed::namespace::Namespace;
@@ -51,28 +48,4 @@ fn a_queue_that_cannot_be_made_longer_is_told_and_stays_as_it_was() {
     destination.handle.stop();
     assert_eq!(destination.told.count_code("queue_not_raised"), 1);
     assert_eq!(link("tapB").tx_queue_length, 1000);
-}
-
-#[test]
-fn a_capture_that_gets_no_ring_is_told_once_and_goes_on_without_one() {
-    let Some(_namespace) = Namespace::enter_or_skip() else { return };
-    let (here, there) = (guest("tapA"), guest("tapB"));
-    let meeting = Meeting::new();
-    let destination = destination(&meeting, destination_plan("tapB"));
-    // The capture is open by then, and a ring is another socket.
-    let source = source_that(source_plan(&meeting, "tapA"), |event| {
-        if event.state == "calibrate" {
-            give_up(CapabilitySet::NET_RAW);
-        }
-    });
-    source.migrate(&here, 1_000);
-    send("tapA", 1_000..2_000);
-    let message = source.told.wait_code("ring_refused").message;
-    assert!(message.ends_with("capturing goes on without a ring"), "{message}");
-    destination.wait_until("all of them", |report| report.received == 1_000);
-    destination.handle.resumed(None);
-    source.handle.completed();
-    assert_eq!((source.ended().outcome, destination.ended().outcome), (Outcome::Done, Outcome::Done));
-    assert_once_in_order(&there, 1_000..2_000);
-    assert_eq!(source.told.count_code("ring_refused"), 1);
 }

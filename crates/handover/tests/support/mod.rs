@@ -69,17 +69,14 @@ impl Flood {
 
 /// Does something without privileges that this process has; threads that are started meanwhile never have them.
 pub(crate) fn without<T>(privileges: CapabilitySet, act: impl FnOnce() -> T) -> T {
-    let had = give_up(privileges);
+    let CapabilitySets { effective, permitted, inheritable } = capabilities(None).unwrap();
+    let set = |effective| {
+        set_capabilities(None, CapabilitySets { effective, permitted, inheritable }).unwrap();
+    };
+    set(effective - privileges);
     let result = act();
-    set_capabilities(None, had).unwrap();
+    set(effective);
     result
-}
-
-/// Takes privileges from this thread, and those that it starts; answers which it had.
-pub(crate) fn give_up(privileges: CapabilitySet) -> CapabilitySets {
-    let had = capabilities(None).unwrap();
-    set_capabilities(None, CapabilitySets { effective: had.effective - privileges, ..had }).unwrap();
-    had
 }
 
 /// What the kernel says of an interface.
