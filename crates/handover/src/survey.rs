@@ -4,7 +4,7 @@
 use tapferry_redirect::Netdev;
 use tapferry_sys::Error;
 use tapferry_sys::clock;
-use tapferry_sys::link::LinkWatch;
+use tapferry_sys::link::Links;
 use tapferry_sys::namespace::run_in;
 use tapferry_sys::netdev::InterfaceName;
 use tapferry_sys::offloads::Offloads;
@@ -16,14 +16,14 @@ use crate::wire::{Hello, Role};
 #[derive(Debug)]
 pub(crate) struct Survey {
     name: InterfaceName,
-    links: LinkWatch,
+    links: Links,
     offloads: Offloads,
 }
 
 impl Survey {
     /// For a TAP of the calling thread's network namespace.
     pub(crate) fn open(name: &InterfaceName) -> Result<Self, Error> {
-        Ok(Self { name: name.clone(), links: LinkWatch::open()?, offloads: Offloads::open()? })
+        Ok(Self { name: name.clone(), links: Links::open()?, offloads: Offloads::open()? })
     }
 
     /// For a TAP of any.

@@ -66,27 +66,19 @@ pub enum LinkChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overrun;
 
-/// Watches all interfaces of a network namespace, and answers questions about one.
+/// Watches all interfaces of a network namespace.
 #[derive(Debug)]
 pub struct LinkWatch {
     changes: Socket,
-    queries: Socket,
     buffer: Vec<u8>,
 }
 
 impl LinkWatch {
     /// Starts to watch the calling thread's network namespace.
     pub fn open() -> Result<Self, Error> {
-        let on = || Error::on("open a netlink socket", "NETLINK_ROUTE");
-        let socket = |groups: u32| -> std::io::Result<Socket> {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind(&SocketAddr::new(0, groups))?;
-            Ok(socket)
-        };
-        let changes = socket(RTMGRP_LINK).map_err(errno).map_err(on())?;
-        changes.set_non_blocking(true).map_err(errno).map_err(on())?;
-        let queries = socket(0).map_err(errno).map_err(on())?;
-        Ok(Self { changes, queries, buffer: Vec::with_capacity(DATAGRAM) })
+        let changes = open(RTMGRP_LINK)?;
+        changes.set_non_blocking(true).map_err(errno).map_err(on_opening())?;
+        Ok(Self { changes, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
     /// Passes on every change that has come in since the last call.
@@ -120,6 +112,26 @@ impl LinkWatch {
                 }
             }
         }
+    }
+}
+
+impl AsFd for LinkWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.changes.as_fd()
+    }
+}
+
+/// Answers questions about the interfaces of a network namespace.
+#[derive(Debug)]
+pub struct Links {
+    queries: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Links {
+    /// For those of the calling thread's network namespace.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self { queries: open(0)?, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
     /// The interface of that name, or `None` if there is none.
@@ -157,10 +169,14 @@ impl LinkWatch {
     }
 }
 
-impl AsFd for LinkWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.changes.as_fd()
-    }
+/// A socket that is told what these multicast groups are told.
+fn open(groups: u32) -> Result<Socket, Error> {
+    let bound = |mut socket: Socket| socket.bind(&SocketAddr::new(0, groups)).map(|()| socket);
+    Socket::new(NETLINK_ROUTE).and_then(bound).map_err(errno).map_err(on_opening())
+}
+
+fn on_opening() -> impl FnOnce(Errno) -> Error {
+    Error::on("open a netlink socket", "NETLINK_ROUTE")
 }
 
 /// The messages of one datagram, up to the first that cannot be read.

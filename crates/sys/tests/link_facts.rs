@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use support::{PATIENCE, QUIET, events, events_now, ifindex, name, send, tap};
-use tapferry_sys::link::{Link, LinkChange, LinkWatch, Overrun};
+use tapferry_sys::link::{Link, LinkChange, LinkWatch, Links, Overrun};
 use tapferry_sys::netdev::{IfIndex, MacAddress};
 use tapferry_sys::{Errno, queue_length};
 use tapferry_testbed::link;
@@ -38,9 +38,9 @@ fn wait_for_state(watch: &mut LinkWatch, what: &str, wanted: impl Fn(&Link) -> b
 
 /// Both ways to ask must agree.
 fn ask(interface: &str) -> Option<Link> {
-    let mut watch = LinkWatch::open().expect("a netlink socket");
-    let by_name = watch.by_name(&name(interface)).expect("an answer")?;
-    assert_eq!(watch.by_index(by_name.ifindex).expect("an answer").as_ref(), Some(&by_name));
+    let mut links = Links::open().expect("a netlink socket");
+    let by_name = links.by_name(&name(interface)).expect("an answer")?;
+    assert_eq!(links.by_index(by_name.ifindex).expect("an answer").as_ref(), Some(&by_name));
     Some(by_name)
 }
 
@@ -82,11 +82,11 @@ fn other_kinds_of_interfaces_are_told_apart() {
 #[test]
 fn a_missing_interface_is_none_and_no_error() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
-    let mut watch = LinkWatch::open().unwrap();
-    assert_eq!(watch.by_name(&name("tapX")), Ok(None));
-    assert_eq!(watch.by_index(IfIndex::from_netlink(4711).unwrap()), Ok(None));
+    let mut links = Links::open().unwrap();
+    assert_eq!(links.by_name(&name("tapX")), Ok(None));
+    assert_eq!(links.by_index(IfIndex::from_netlink(4711).unwrap()), Ok(None));
     let _tap = tap("tapX");
-    assert!(watch.by_name(&name("tapX")).unwrap().is_some(), "and the next question is answered");
+    assert!(links.by_name(&name("tapX")).unwrap().is_some(), "and the next question is answered");
 }
 
 #[test]
@@ -224,15 +224,15 @@ fn more_changes_than_there_is_room_for_are_an_overrun_and_then_it_goes_on() {
 }
 
 #[test]
-fn a_watch_belongs_to_the_namespace_it_was_opened_in() {
+fn a_watch_belongs_to_the_namespace_it_was_opened_in_and_answers_do() {
     let Some(_here) = Namespace::enter_or_skip() else { return };
-    let mut watch = LinkWatch::open().unwrap();
+    let (mut watch, mut links) = (LinkWatch::open().unwrap(), Links::open().unwrap());
     let elsewhere = Namespace::enter_new().unwrap();
     let _other = Tap::create("tapB", &TapOptions::default()).unwrap();
-    assert_eq!(watch.by_name(&name("tapB")), Ok(None));
+    assert_eq!(links.by_name(&name("tapB")), Ok(None));
     watch.read(|change| panic!("{change:?} is not of this namespace")).unwrap();
     drop(elsewhere);
     let _tap = tap("tapA");
-    assert!(watch.by_name(&name("tapA")).unwrap().is_some());
+    assert!(links.by_name(&name("tapA")).unwrap().is_some());
     wait_for_state(&mut watch, "its coming", |link| link.name == "tapA");
 }

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_long};
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use tapferry_sys::link::LinkWatch;
+use tapferry_sys::link::Links;
 use tapferry_sys::netdev::{IfIndex, InterfaceName};
 use tapferry_sys::traffic_control::{Direction, TrafficControl};
 use tapferry_testbed::namespace::{Namespace, Skip};
@@ -79,7 +79,7 @@ fn programs_at_tcx_are_told_with_their_direction_and_id() {
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     let _tap = Tap::create("tapA", &TapOptions::default()).unwrap();
     let name = InterfaceName::new("tapA").unwrap();
-    let ifindex = LinkWatch::open().unwrap().by_name(&name).unwrap().expect("it is there").ifindex;
+    let ifindex = Links::open().unwrap().by_name(&name).unwrap().expect("it is there").ifindex;
     let filters = || TrafficControl::open().unwrap().filters(ifindex).unwrap();
     assert_eq!(filters(), []);
 

@@ -14,7 +14,7 @@ use tapferry_redirect::parts::{Capture, FrameQueue, NetdevExit};
 use tapferry_redirect::thread::Inbox;
 use tapferry_sys::egress_gate::EgressGate;
 use tapferry_sys::inject::Injector;
-use tapferry_sys::link::LinkWatch;
+use tapferry_sys::link::Links;
 use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::random::random_u128;
 use tapferry_sys::scheduling;
@@ -53,7 +53,7 @@ pub(super) struct Worker {
 
     pub(super) ifindex: IfIndex,
     pub(super) mtu: u32,
-    pub(super) links: LinkWatch,
+    pub(super) links: Links,
     /// `txqueuelen` as it was, while it is another.
     pub(super) queue_length: Option<u32>,
     /// How long no frame must have come for its change, in nanoseconds.
@@ -118,7 +118,7 @@ impl Worker {
         inbox: Inbox<Command>,
     ) -> Result<Self, HandoverError> {
         plan.netdev.enter()?;
-        let mut links = LinkWatch::open()?;
+        let mut links = Links::open()?;
         let name = &plan.netdev.name;
         let interface =
             links.by_name(name)?.ok_or_else(|| HandoverError::no_netdev(End::OutNetdev, name.as_str()))?;

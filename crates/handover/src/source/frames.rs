@@ -6,7 +6,7 @@ use std::time::Duration;
 use tapferry_redirect::Latency;
 use tapferry_redirect::parts::{Capture, Frame, FrameSource};
 use tapferry_sys::filter::{Direction, Program};
-use tapferry_sys::link::{Link, LinkWatch};
+use tapferry_sys::link::{Link, Links};
 use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::tap::HeldTap;
 use tapferry_sys::{Errno, clock};
@@ -291,7 +291,7 @@ impl Worker {
 }
 
 /// What the TAP counts.
-pub(super) fn counters(links: &mut LinkWatch, ifindex: IfIndex) -> Option<TapCounters> {
+pub(super) fn counters(links: &mut Links, ifindex: IfIndex) -> Option<TapCounters> {
     let Link { tx_packets, tx_dropped, .. } = links.by_index(ifindex).ok().flatten()?;
     Some(TapCounters { tx_packets, tx_dropped })
 }

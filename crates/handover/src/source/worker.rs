@@ -13,7 +13,7 @@ use tapferry_redirect::error::{Role as End, StartError};
 use tapferry_redirect::parts::{Capture, FrameQueue, NetdevExit};
 use tapferry_redirect::thread::Inbox;
 use tapferry_sys::inject::Injector;
-use tapferry_sys::link::LinkWatch;
+use tapferry_sys::link::Links;
 use tapferry_sys::namespace::Namespace;
 use tapferry_sys::netdev::IfIndex;
 use tapferry_sys::random::random_u128;
@@ -76,7 +76,7 @@ pub(super) struct Worker {
     pub(super) mtu: u32,
     /// Frames that the TAP's queue holds.
     pub(super) queue_length: u32,
-    pub(super) links: LinkWatch,
+    pub(super) links: Links,
     pub(super) tap: Vec<HeldTap>,
     pub(super) exit: NetdevExit,
     /// Asked for long before the capture: on a busy machine the kernel takes a second to begin.
@@ -140,7 +140,7 @@ impl Worker {
         }
         let link = Link::open(&plan.to, &inbox.wake)?;
         plan.netdev.enter()?;
-        let mut links = LinkWatch::open()?;
+        let mut links = Links::open()?;
         let name = &plan.netdev.name;
         let interface =
             links.by_name(name)?.ok_or_else(|| HandoverError::no_netdev(End::InNetdev, name.as_str()))?;

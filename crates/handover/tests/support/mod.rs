@@ -19,7 +19,7 @@ use tapferry_handover::{
     SourcePlan, SourceReport,
 };
 use tapferry_redirect::{Address, Netdev, StreamPlan};
-use tapferry_sys::link::{Link, LinkWatch};
+use tapferry_sys::link::{Link, Links};
 use tapferry_testbed::namespace::Skip;
 use tapferry_testbed::probe::Probe;
 use tapferry_testbed::reader::Reader;
@@ -81,7 +81,7 @@ pub(crate) fn without<T>(privileges: CapabilitySet, act: impl FnOnce() -> T) -> 
 
 /// What the kernel says of an interface.
 pub(crate) fn link(name: &str) -> Link {
-    LinkWatch::open().unwrap().by_name(&Netdev::here(name).unwrap().name).unwrap().unwrap()
+    Links::open().unwrap().by_name(&Netdev::here(name).unwrap().name).unwrap().unwrap()
 }
 
 /// The guest has got each number of the range once and in order, and no other.

@@ -1,7 +1,7 @@
 //! The two ends of a redirector: interfaces, streams or datagrams.
 
 use tapferry_sys::clock;
-use tapferry_sys::link::LinkWatch;
+use tapferry_sys::link::{LinkWatch, Links};
 
 use crate::capture::Capture;
 use crate::counters::Outages;
@@ -36,17 +36,20 @@ pub(super) enum Output {
 pub(super) struct NetdevEnd {
     pub(super) netdev: Netdev,
     pub(super) endpoint: Endpoint,
-    pub(super) links: LinkWatch,
+    pub(super) watch: LinkWatch,
+    pub(super) links: Links,
 }
 
 impl NetdevEnd {
     /// The interface as it is now.
     pub(super) fn look_up(netdev: &Netdev) -> Result<Self, StartError> {
         netdev.enter().map_err(StartError::Namespace)?;
-        let mut links = LinkWatch::open()?;
+        // First: what changes meanwhile is told.
+        let watch = LinkWatch::open()?;
+        let mut links = Links::open()?;
         let link = links.by_name(&netdev.name)?;
         let endpoint = Endpoint::new(netdev.name.clone(), link, clock::monotonic_ns());
-        Ok(Self { netdev: netdev.clone(), endpoint, links })
+        Ok(Self { netdev: netdev.clone(), endpoint, watch, links })
     }
 }
 

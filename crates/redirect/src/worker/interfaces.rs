@@ -27,8 +27,8 @@ impl Worker {
             require_ethernet(side.netdev(), endpoint)?;
         }
         for (side, token) in [(Side::Output, Token::OutputLinks), (Side::Input, Token::InputLinks)] {
-            let Some(NetdevEnd { links, netdev, .. }) = self.ends.netdev(side) else { continue };
-            epoll::add(&self.epoll, &*links, token.data(), epoll::EventFlags::IN)
+            let Some(NetdevEnd { watch, netdev, .. }) = self.ends.netdev(side) else { continue };
+            epoll::add(&self.epoll, &*watch, token.data(), epoll::EventFlags::IN)
                 .map_err(Error::on("add to epoll", netdev.name.as_str()))?;
         }
         self.bar_outlet();
@@ -39,7 +39,7 @@ impl Worker {
     pub(super) fn follow_links(&mut self, side: Side) -> Result<(), StartError> {
         let mut changes = Vec::new();
         let Some(end) = self.ends.netdev(side) else { return Ok(()) };
-        match end.links.read(|change| changes.push(change)) {
+        match end.watch.read(|change| changes.push(change)) {
             Ok(()) => changes.iter().try_for_each(|change| self.follow_link(side, change)),
             Err(Overrun) => self.look_again(side),
         }

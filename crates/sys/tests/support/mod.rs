@@ -16,7 +16,7 @@ use tapferry_frame::ethernet::VlanTag;
 use tapferry_frame::vnet::VnetHeader;
 use tapferry_sys::filter::{Direction, Program};
 use tapferry_sys::inject::{Injector, Outgoing};
-use tapferry_sys::link::{Link, LinkWatch};
+use tapferry_sys::link::{Link, Links};
 use tapferry_sys::netdev::{IfIndex, InterfaceName};
 use tapferry_sys::packet::PacketSocket;
 use tapferry_sys::receive::Receiver;
@@ -265,8 +265,8 @@ pub(crate) fn inject(into: &mut Injector, frames: &[Outgoing<'_>]) {
 
 /// What netlink knows of an interface.
 pub(crate) fn state(interface: &str) -> Link {
-    let mut watch = LinkWatch::open().expect("a netlink socket");
-    watch.by_name(&name(interface)).expect("an answer").expect("it exists")
+    let mut links = Links::open().expect("a netlink socket");
+    links.by_name(&name(interface)).expect("an answer").expect("it exists")
 }
 
 /// Leaves the calling thread without capabilities, for good.
