@@ -16,7 +16,7 @@ use tapferry_redirect::parts::Peers;
 use tapferry_redirect::thread::NotStarted;
 use tapferry_redirect::{Lack, Netdev, StreamError, StreamPlan};
 use tapferry_sys::clock;
-use tapferry_tls::Channel;
+use tapferry_tls::{Channel, Failure};
 
 use crate::compare::{Difference, Weight, compare};
 use crate::connection::{Connection, Loss, PeerClock, nanos};
@@ -63,6 +63,13 @@ impl Encounter {
         let offset = clock.offset_ns().map(i64::wrapping_neg);
         let differences = compare(&theirs, ours, offset);
         Self::new(ours, theirs, clock, differences)
+    }
+
+    /// Of somebody at this destination who may have nothing to do with the VM: no fault, and worth to know if nobody
+    /// else comes.
+    pub(crate) fn with_stranger(why: Difference) -> Self {
+        let message = format!("a connection was refused: {}", why.message);
+        Self::failed(None, None, Difference { weight: Weight::Note, message, ..why })
     }
 
     /// Nothing could be compared.
@@ -114,7 +121,7 @@ fn dial(to: &StreamPlan) -> Result<Result<Channel, Difference>, HandoverError> {
             "let TCP connections to that port through: a firewall, or no such host",
         ),
         StreamError::Unreachable { lack: Lack::Name, .. } => ("way_silent", Weight::Fault, &*error.hint()),
-        StreamError::Tls(failure) => (failure.code(), Weight::Fault, &*failure.hint()),
+        StreamError::Tls(failure) => return Ok(Err(failure.into())),
         _ => return Err(HandoverError::Stream { option: "--to", address: to.address.to_string(), error }),
     };
     Ok(Err(Difference { code, weight, message: error.to_string(), advice: advice.into() }))
@@ -189,6 +196,13 @@ impl From<&Loss> for Difference {
             _ => ("peer_lost", "see what the other side says of it"),
         };
         Self { code, weight: Weight::Fault, message: loss.to_string(), advice: advice.into() }
+    }
+}
+
+impl From<&Failure> for Difference {
+    fn from(failure: &Failure) -> Self {
+        let (message, advice) = (failure.to_string(), failure.hint());
+        Self { code: failure.code(), weight: Weight::Fault, message, advice }
     }
 }
 

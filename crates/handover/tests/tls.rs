@@ -8,10 +8,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use support::{
-    Meeting, Side, Told, assert_once_in_order, destination_plan, guest, send, source, source_plan,
+    Meeting, Side, Told, assert_once_in_order, destination_plan, guest, identity, send, source, source_plan,
 };
-use tapferry_handover::{Destination, EventKind, Outcome, SourcePlan};
-use tapferry_redirect::{Address, StreamPlan};
+use tapferry_handover::rehearsal::visit;
+use tapferry_handover::{Destination, EventKind, Outcome, Rehearsal, SourcePlan, Weight};
+use tapferry_redirect::{Address, Netdev, StreamPlan};
 use tapferry_testbed::certificates::{self, Terms};
 use tapferry_testbed::link;
 use tapferry_testbed::namespace::Namespace;
@@ -116,4 +117,41 @@ fn whoever_is_not_of_the_same_ca_is_refused_in_one_line_and_disturbs_nobody() {
     let real = source(plan_to(&meeting, port, Some(&creds)));
     real.told.wait_kind(EventKind::Ready);
     assert!(!real.told.events().iter().any(|event| event.kind == EventKind::Warning));
+}
+
+#[test]
+fn a_rehearsal_tells_which_side_has_no_credentials() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let _guests = (guest("tapA"), guest("tapB"));
+    let meeting = Meeting::new();
+    let creds = credentials(&meeting, "tls");
+    let port = free_port();
+    for (here, there, said_here, said_there) in [
+        (None, Some(&*creds), "peer_lost", "TLS_PLAIN_PEER"),
+        (Some(&*creds), None, "TLS_CLOSED", "peer_foreign"),
+    ] {
+        let netdevs = vec![(Netdev::here("tapB").unwrap(), identity())];
+        let rehearsal = Rehearsal::open(&way(port, true, there), netdevs).unwrap();
+        let looked = visit(&Netdev::here("tapA").unwrap(), &identity(), &way(port, false, here)).unwrap();
+        let came = rehearsal.next(support::PATIENCE).unwrap();
+        let told = [(looked, said_here, Weight::Fault), (came, said_there, Weight::Note)];
+        for (encounter, code, weight) in told {
+            let [difference] = &encounter.differences[..] else { panic!("{encounter:?}") };
+            assert_eq!((difference.code, difference.weight), (code, weight), "{difference:?}");
+        }
+    }
+}
+
+#[test]
+fn a_source_without_credentials_is_told_of_by_both_sides() {
+    let Some(_namespace) = Namespace::enter_or_skip() else { return };
+    let _guests = (guest("tapA"), guest("tapB"));
+    let meeting = Meeting::new();
+    let port = free_port();
+    let destination = destination(port, &credentials(&meeting, "tls"));
+    let source = source(plan_to(&meeting, port, None));
+    source.told.wait("the end of a connection", |event| {
+        event.kind == EventKind::Waiting && event.message.contains("has only one side credentials for TLS?")
+    });
+    destination.told.wait_kind(EventKind::PeerRefused);
 }

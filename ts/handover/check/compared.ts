@@ -13,7 +13,7 @@ export function checkCounterpart({ plan, meeting, netdevs, patienceMs }: Rehears
   const place = formatStreamAddress(plan.address)
   const way = plan.side === 'source' ? `--to ${place}` : `--from ${place}`
   const { problem, encounters } = meeting
-  if (problem !== undefined) return [failure(way, problem)]
+  if (problem !== undefined) return [failure('the other side', problem)]
   const aboutOf = (id: string | undefined): string => {
     const netdev = netdevs.find(each => each.netdev.id === id)?.netdev
     return netdev === undefined ? way : `netdev ${netdev.title}`
@@ -34,7 +34,7 @@ export function checkCounterpart({ plan, meeting, netdevs, patienceMs }: Rehears
   /** At the destination, whoever did not come. */
   function missed(): Finding[] {
     if (patienceMs === 0) return []
-    if (encounters.length === 0) {
+    if (encounters.every(({ peer }) => peer === undefined)) {
       const message = `no source came within ${formatDuration(patienceMs)}: the two sides are not compared`
       const note = 'run tapferry handover check source at the other host meanwhile, or look from there'
       return [warning('NOBODY_CAME', way, message, { note })]

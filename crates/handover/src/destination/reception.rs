@@ -182,9 +182,12 @@ impl Desk {
             // Somebody who looks whether the port is open.
             Err(Loss::Closed) => self.tell("a connection was closed before it said who it is"),
             Err(loss) => {
-                if let Some(refusal) = loss.refusal() {
-                    newcomer.connection.refuse(refusal);
-                    self.note(|| Encounter::failed(None, None, (&loss).into()));
+                match loss.refusal() {
+                    Some(refusal) => {
+                        newcomer.connection.refuse(refusal);
+                        self.note(|| Encounter::failed(None, None, (&loss).into()));
+                    }
+                    None => self.note(|| Encounter::with_stranger((&loss).into())),
                 }
                 self.tell(&format!("a connection was refused: {loss}"));
             }
@@ -242,7 +245,10 @@ impl Desk {
 
     fn tell_of_tls(&mut self, notice: &Notice) {
         match notice {
-            Notice::Failure(_) => self.tell(&format!("a connection was refused: {notice}")),
+            Notice::Failure(failure) => {
+                self.note(|| Encounter::with_stranger(failure.into()));
+                self.tell(&format!("a connection was refused: {notice}"));
+            }
             Notice::News(_) => {
                 let kind = notice.code().map_or(EventKind::CredentialsRenewed, |_| EventKind::Warning);
                 let event = Event::new(kind, "", notice.to_string());

@@ -180,6 +180,15 @@ impl Worker {
         } else if let Loss::Refused(_) | Loss::Wire(_) = loss {
             let message = format!("{} does not want this handover: {loss}", self.plan.to.address);
             self.warn("peer_refuses", &message);
+        } else if let Loss::Closed = loss
+            && !self.announced_closing
+        {
+            self.announced_closing = true;
+            let message = format!(
+                "{} closes the connection before it says who it is: has only one side credentials for TLS?",
+                self.plan.to.address
+            );
+            self.tell(EventKind::Waiting, message);
         }
         Ok(())
     }

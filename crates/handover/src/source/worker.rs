@@ -124,6 +124,7 @@ pub(super) struct Worker {
     pub(super) report: SourceReport,
     pub(super) announced_ready: bool,
     pub(super) announced_waiting: bool,
+    pub(super) announced_closing: bool,
     pub(super) stopping: bool,
 }
 
@@ -191,6 +192,7 @@ impl Worker {
             report: SourceReport::default(),
             announced_ready: false,
             announced_waiting: false,
+            announced_closing: false,
             stopping: false,
             plan,
         };

@@ -49,7 +49,7 @@ pub(crate) fn stranger(begins: [u8; 4]) -> String {
         }
         b"HTTP" => "this is an HTTP server's answer",
         b"SSH-" => "this is an SSH banner",
-        [0x16, 3, ..] => "this is a TLS hello",
+        [0x16, 3, ..] => "this is a TLS hello, and there are no credentials for TLS here",
         b"QEVM" => "this is QEMU's migration stream, which has a port of its own",
         b"{\"QM" => "this is a QMP monitor",
         _ => return unknown(begins),
