@@ -10,11 +10,15 @@ import { Watch } from './watch.ts'
 const PORT = 4_444
 /** So high that the network between the hosts is what limits the migration, bytes a second. */
 const BANDWIDTH = 1_000_000_000
+/** So low that most of the VM is still to come when it has been paused. */
+const SLOW = 2_000_000
+/** A pause, and what is before it and after it, ms. */
+const PAUSE_MS = 300
 
 export interface Migration {
   /** Where the guest is afterwards. */
   readonly vm: Vm
-  /** The first STOP and the RESUME after it, as the VMs say: CLOCK_REALTIME, ns. */
+  /** The last STOP and the RESUME after it, as the VMs say: CLOCK_REALTIME, ns. */
   readonly stoppedNs: bigint
   readonly resumedNs: bigint
   /** From `migrate` until it was complete or cancelled. */
@@ -33,7 +37,10 @@ export async function migrate(
   const arriving = new Watch(destination, 'the destination')
   await prepare(source, course.cancelled)
   await prepare(destination, false)
-  const limits = { 'downtime-limit': downtimeLimit(downtimeMs), 'max-bandwidth': BANDWIDTH }
+  const limits = {
+    'downtime-limit': downtimeLimit(downtimeMs),
+    'max-bandwidth': course.paused ? SLOW : BANDWIDTH,
+  }
   await source.command('migrate-set-parameters', limits)
   const uri = `tcp:${to.migrationAddress}:${PORT}`
   await destination.command('migrate-incoming', { uri })
@@ -44,6 +51,7 @@ export async function migrate(
   // It is awaited below; what fails until then is not to end the process.
   beginning.catch(() => {})
 
+  if (course.paused) await pause(source)
   if (course.cancelled) {
     await leaving.status('pre-switchover')
     await sleep(downtimeMs)
@@ -59,6 +67,16 @@ export async function migrate(
   const resumedNs = await (course.cancelled ? leaving : arriving).change(true)
   await beginning
   return { vm: course.cancelled ? source : destination, stoppedNs, resumedNs, totalMs }
+}
+
+/** As an operator does, while the VM's memory is on its way. */
+async function pause(vm: Vm): Promise<void> {
+  for (const command of ['stop', 'cont']) {
+    await sleep(PAUSE_MS)
+    await vm.command(command)
+  }
+  await sleep(PAUSE_MS)
+  await vm.command('migrate-set-parameters', { 'max-bandwidth': BANDWIDTH })
 }
 
 async function prepare(vm: Vm, pauses: boolean): Promise<void> {

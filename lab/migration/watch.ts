@@ -26,9 +26,9 @@ export class Watch {
     })
   }
 
-  /** When the VM stopped or went on since this began, the first time; CLOCK_REALTIME, ns. */
+  /** When the VM stopped or went on since this began, the last time; CLOCK_REALTIME, ns. */
   changedNs(running: boolean): bigint | undefined {
-    return this.#vm.changes.slice(this.#seen).find(change => change.running === running)?.atNs
+    return this.#vm.changes.slice(this.#seen).findLast(change => change.running === running)?.atNs
   }
 
   status(wanted: string): Promise<void> {
