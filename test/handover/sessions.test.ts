@@ -1,7 +1,7 @@
 /** Both sides of a handover between two TAPs, with the core as it is; only the VMs are simulated. */
 
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readFile, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { Running, records, run, TAPFERRY } from '../support/cli.ts'
 import { temporaryDirectory } from '../support/directory.ts'
@@ -172,17 +172,36 @@ labTest('a netdev that the VM does not have, and one of the host that is not the
   }
 })
 
-labTest('a report that cannot be written is a failure, and told', async (t, lab) => {
+function reporting({ lab, source }: Stage, file: string): readonly [file: string, args: readonly string[]] {
+  const args = [`--qmp=${source.simulator.address}`, '--to=unix:/nowhere/way', `--report=${file}`]
+  return lab.inside(TAPFERRY, 'handover', 'source', ...args)
+}
+
+labTest('a report that cannot be written is a failure before anything begins', async (t, lab) => {
   const site = await stage(t, lab)
-  const args = [`--qmp=${site.source.simulator.address}`, '--to=unix:/nowhere/way']
-  const ferry = new Running(lab.inside(TAPFERRY, 'handover', 'source', ...args, '--report=/nowhere/report'))
+  for (const [file, reason] of [
+    ['/nowhere/report', 'no such file or directory'],
+    [site.directory, 'it is a directory'],
+  ] as const) {
+    const end = await run(...reporting(site, file))
+    t.is(end.status, 1)
+    t.true(end.stderr.includes(`error: no report can be written to '${file}': ${reason}\n`), end.stderr)
+  }
+})
+
+labTest('a report whose directory goes meanwhile is a failure, and told', async (t, lab) => {
+  const site = await stage(t, lab)
+  const file = join(site.directory, 'there', 'report')
+  await mkdir(dirname(file))
+  const ferry = new Running(reporting(site, file))
   t.teardown(async () => {
     await ferry.stop('SIGKILL')
   })
   await ferry.line(/waiting for the destination/)
+  await rm(dirname(file), { recursive: true })
   const end = await ferry.stop()
   t.is(end.status, 1)
-  t.regex(end.stderr, /error: the report was not written to '\/nowhere\/report': no such file or directory\n/)
+  t.true(end.stderr.includes(`error: the report was not written to '${file}': no such file or directory\n`))
 })
 
 labTest('one that is killed leaves a longer queue, and the next one puts it right', async (t, lab) => {

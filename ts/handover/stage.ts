@@ -14,7 +14,7 @@ import { Chronicle } from './chronicle.ts'
 import { putLeftoversRight, Records, tellLeftovers } from './leftovers.ts'
 import type { HandoverPlan } from './plan.ts'
 import type { HandoverReport } from './report/shape.ts'
-import { writeReport } from './report/write.ts'
+import { checkReportFile, writeReport } from './report/write.ts'
 import { findNetdevs, type HandoverNetdev, identify, type VmIdentity } from './vm.ts'
 
 /** Node ends when nothing is pending, and threads of the addon do not count; any long interval does. */
@@ -44,6 +44,7 @@ export async function onStage(
     const binding = loadBinding()
     // What waits for a processor is overtaken, and so is what the VM tells.
     if (!binding.goFirst()) printer.detail('other processes go before this one: it lacks CAP_SYS_NICE')
+    if (plan.reportFile !== undefined) await checkReportFile(plan.reportFile)
     tellLeftovers(await putLeftoversRight(), printer)
     tellCapabilities(await restoreCapabilities(), printer)
     monitor = await connect(plan, printer)

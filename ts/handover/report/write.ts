@@ -1,10 +1,12 @@
 /** A report on its way to its file. */
 
-import { open, rename, rm } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { access, constants, open, rename, rm, stat } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
 import { TapferryError } from '../../errors.ts'
 import { reasonOf } from './reasons.ts'
 import type { HandoverReport } from './shape.ts'
+
+const ADVICE = 'give a file in a directory that this user may write to'
 
 /** Whole or not at all: whoever waits for the file finds all of it. Rejects with HANDOVER_REPORT_UNWRITABLE. */
 export async function writeReport(file: string, report: HandoverReport): Promise<void> {
@@ -24,7 +26,24 @@ export async function writeReport(file: string, report: HandoverReport): Promise
     throw new TapferryError(
       'HANDOVER_REPORT_UNWRITABLE',
       `the report was not written to '${file}': ${reasonOf(error)}`,
-      'give a file in a directory that this user may write to; what it would have said is above',
+      `${ADVICE}; what it would have said is above`,
+      { cause: error },
+    )
+  }
+}
+
+/** Before the migration, when another file can still be given. Rejects with HANDOVER_REPORT_UNWRITABLE. */
+export async function checkReportFile(file: string): Promise<void> {
+  const path = resolve(file)
+  try {
+    await access(dirname(path), constants.W_OK)
+    const there = await stat(path).catch(() => undefined)
+    if (there?.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' })
+  } catch (error) {
+    throw new TapferryError(
+      'HANDOVER_REPORT_UNWRITABLE',
+      `no report can be written to '${file}': ${reasonOf(error)}`,
+      ADVICE,
       { cause: error },
     )
   }
