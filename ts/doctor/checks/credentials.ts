@@ -31,7 +31,7 @@ export function checkDirectory(
       warning(
         'TLS_EXPIRING',
         about,
-        `${file} expires in ${days} days, at ${notAfter}: peers refuse it then`,
+        `${file} expires ${inDays(days)}, at ${notAfter}: peers refuse it then`,
         {
           note: 'renew it: tapferry sees new files by itself, and running connections stay',
         },
@@ -46,4 +46,9 @@ export function checkDirectory(
     )
   }
   return findings.length > 0 ? findings : [ok('TLS_READY', about, `the credentials in ${directory} are good`)]
+}
+
+function inDays(days: number): string {
+  if (days < 1) return 'in less than a day'
+  return days === 1 ? 'in a day' : `in ${days} days`
 }

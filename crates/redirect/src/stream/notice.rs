@@ -40,8 +40,12 @@ impl fmt::Display for Notice {
                 write!(f, "new credentials are of no use, the old ones stay: {error}; {}", error.hint())
             }
             Self::News(News::Expiring(expiry)) => {
-                let days = expiry.at.0.saturating_sub(Moment::now().0) / SECONDS_A_DAY;
-                write!(f, "{} expires in {days} days, at {}: renew it", expiry.file.display(), expiry.at)
+                let left = match expiry.at.0.saturating_sub(Moment::now().0) / SECONDS_A_DAY {
+                    0 => "in less than a day".to_owned(),
+                    1 => "in a day".to_owned(),
+                    days => format!("in {days} days"),
+                };
+                write!(f, "{} expires {left}, at {}: renew it", expiry.file.display(), expiry.at)
             }
             Self::News(News::Expired(expiry)) => {
                 write!(
