@@ -158,6 +158,11 @@ labTest('VMs in another state are refused, with the way out', async (t, lab) => 
   const source = await site.ferry('source').end()
   t.is(source.status, 4)
   t.regex(source.stderr, /waits to be migrated here.*\n {2}.*handover dest/)
+  t.like(records(source.stdout)[0], { type: 'error', code: 'VM_INCOMING' })
+  site.source.simulator.setStatus('postmigrate')
+  const late = await site.ferry('source').end()
+  t.is(late.status, 4)
+  t.like(records(late.stdout)[0], { type: 'error', code: 'VM_MIGRATED' })
 })
 
 labTest('a netdev that the VM does not have, and one of the host that is not the VM', async (t, lab) => {
