@@ -298,15 +298,7 @@ test('a filter with other headers is warned of once, at either end', async t => 
 })
 
 labTest('the length of the headers that a NIC takes is found behind its filter', async (t, lab) => {
-  if (
-    (await orSkip(
-      t,
-      Promise.resolve()
-        .then(needsQemu)
-        .then(() => true),
-    )) === undefined
-  )
-    return
+  if (!(await orSkip(t, needsQemu()))) return
   const directory = temporaryDirectory(t)
   await lab.ask('tap', { name: 'tapA' })
   for (const name of ['tapB', 'tapC', 'tapD']) await lab.ask('tap', { name, held: false })

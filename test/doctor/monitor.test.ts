@@ -9,7 +9,7 @@ import { parseMonitorAddress } from '../../ts/monitor/index.ts'
 import { QmpSimulator } from '../../ts/monitor/simulator.ts'
 import { temporaryDirectory } from '../support/directory.ts'
 import { Lab, labTest, orSkip } from '../support/lab.ts'
-import { Vm } from '../support/vm.ts'
+import { needsQemu, Vm } from '../support/vm.ts'
 import {
   asNobody,
   background,
@@ -21,7 +21,6 @@ import {
   findsAndMends,
   found,
   needsNobody,
-  needsQemu,
   pidOf,
   problems,
   twoTaps,

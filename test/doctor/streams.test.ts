@@ -9,7 +9,7 @@ import { tapferry } from '../support/cli.ts'
 import { temporaryDirectory } from '../support/directory.ts'
 import { labTest, orSkip } from '../support/lab.ts'
 import { plugChardev, plugFilter } from '../support/stream.ts'
-import { Vm } from '../support/vm.ts'
+import { needsQemu, Vm } from '../support/vm.ts'
 import { facts, only, request } from './facts.ts'
 import {
   asNobody,
@@ -20,7 +20,6 @@ import {
   findsAndMends,
   found,
   needsNobody,
-  needsQemu,
   problems,
 } from './support.ts'
 

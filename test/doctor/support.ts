@@ -10,8 +10,6 @@ import { cleanEnv, type Finished, ROOT, Running, records, run, TAPFERRY } from '
 import { Lab, Unavailable } from '../support/lab.ts'
 import { assertValid } from '../support/schema.ts'
 
-const QEMU = 'qemu-system-x86_64'
-
 /** A line of `doctor --json`. */
 export interface FoundLine {
   readonly code: string
@@ -194,12 +192,6 @@ export async function namedLab(t: ExecutionContext): Promise<{ lab: Lab; name: s
   })
   if (attached.status !== 0) throw new Unavailable('no network namespace can be named here')
   return { lab, name }
-}
-
-export async function needsQemu(): Promise<true> {
-  const { status } = spawnSync(QEMU, ['--version'], { stdio: 'ignore' })
-  if (status !== 0) throw new Unavailable(`${QEMU} is not installed`)
-  return true
 }
 
 const NOBODY = 65_534

@@ -5,9 +5,10 @@ import { dirname, join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { Running, records, run, TAPFERRY } from '../support/cli.ts'
 import { temporaryDirectory } from '../support/directory.ts'
-import { type Lab, labTest } from '../support/lab.ts'
+import { type Lab, labTest, orSkip } from '../support/lab.ts'
 import { assertValid, isValid } from '../support/schema.ts'
 import { SimulatedVm } from '../support/simulated-vm.ts'
+import { needsQemu, Vm } from '../support/vm.ts'
 
 interface Stage {
   readonly lab: Lab
@@ -163,6 +164,24 @@ labTest('VMs in another state are refused, with the way out', async (t, lab) => 
   const late = await site.ferry('source').end()
   t.is(late.status, 4)
   t.like(records(late.stdout)[0], { type: 'error', code: 'VM_MIGRATED' })
+})
+
+labTest('a VM that ends without a migration is a failure of its own', async (t, lab) => {
+  const directory = temporaryDirectory(t)
+  if (!(await orSkip(t, needsQemu()))) return
+  await lab.ask('tap', { name: 'tapA', held: false })
+  const vm = await Vm.start(lab, directory, { name: 'hub', netdevs: { hn0: 'tapA' }, hub: true })
+  t.teardown(() => vm.kill())
+  const args = ['--json', `--qmp=${vm.monitors[0]}`, `--to=unix:${join(directory, 'way')}`]
+  const ferry = new Running(lab.inside(TAPFERRY, 'handover', 'source', ...args))
+  t.teardown(async () => {
+    await ferry.stop('SIGKILL')
+  })
+  await ferry.line(/waiting for the destination/)
+  await vm.kill()
+  const end = await ferry.end()
+  t.is(end.status, 4, end.stderr)
+  t.like(records(end.stdout).at(-1), { type: 'error', code: 'VM_GONE' })
 })
 
 labTest('a netdev that the VM does not have, and one of the host that is not the VM', async (t, lab) => {

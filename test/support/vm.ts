@@ -84,16 +84,16 @@ export function monitorPath(directory: string, name: string, index = 0): string 
   return join(directory, `${name}-qmp${index}`)
 }
 
-/** Throws Unavailable without QEMU. */
-export function needsQemu(): void {
-  if (spawnSync(QEMU, ['--version'], { stdio: 'ignore' }).status !== 0) {
-    throw new Unavailable(`${QEMU} is not installed`)
-  }
+/** Rejects with Unavailable without QEMU. */
+export async function needsQemu(): Promise<true> {
+  const { status } = spawnSync(QEMU, ['--version'], { stdio: 'ignore' })
+  if (status !== 0) throw new Unavailable(`${QEMU} is not installed`)
+  return true
 }
 
 /** The guest's image; cargo and the testbed build it in a moment when nothing has changed. */
 export async function guestImage(): Promise<GuestImage> {
-  needsQemu()
+  await needsQemu()
   const { status, stdout, stderr } = await run(TESTBED, ['guest-image', '--out', `${TARGET}/guest-image`])
   if (status === 3) throw new Unavailable(stderr.trim())
   if (status !== 0) throw new Error(`testbed guest-image: ${stderr}`)

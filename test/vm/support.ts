@@ -67,7 +67,7 @@ export class Site {
 
   /** A VM without a guest, unless the options hold its image. */
   async start(options: VmOptions): Promise<Vm> {
-    needsQemu()
+    await needsQemu()
     const vm = await Vm.start(this.lab, this.#directory, options)
     this.#vms.push(vm)
     return vm
