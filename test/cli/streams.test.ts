@@ -1,11 +1,12 @@
 /** `tapferry run` with streams, as a user runs it; peers are in the test, interfaces in a lab. */
 
+import { readdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { QmpSimulator } from '../../ts/monitor/simulator.ts'
 import { SimulatedFilters } from '../monitor/filters.ts'
-import { type Finished, Running, records, run, TAPFERRY, tapferry } from '../support/cli.ts'
+import { type Finished, ROOT, Running, records, run, TAPFERRY, tapferry } from '../support/cli.ts'
 import { temporaryDirectory } from '../support/directory.ts'
 import { labTest, orSkip } from '../support/lab.ts'
 import { assertValid } from '../support/schema.ts'
@@ -352,8 +353,8 @@ labTest('frames on hold wait, are told as held, and are released at the end', as
   t.is((await lab.ask('received', { netdev: 'tapB', atLeast: 1 }))['frames'], 1)
 })
 
-test('a run of a descriptor ends well when its peer closes it', async t => {
-  const path = join(temporaryDirectory(t), 'out')
+/** A run of a descriptor whose peer has closed it. */
+async function ofClosedDescriptor(path: string, env: NodeJS.ProcessEnv = {}): Promise<Finished> {
   // A shell's redirection cannot open a socket; python or the like might not be here: node hands one over.
   const script = `
     const { createServer, connect } = require('node:net')
@@ -368,9 +369,12 @@ test('a run of a descriptor ends well when its peer closes it', async t => {
     server.listen('${path}.fd', () => { peer = connect('${path}.fd'); server.unref() })
     let peer
   `
-  const finished = await run(process.execPath, ['-e', script])
-  t.is(finished.status, 0, finished.stderr)
-  const lines = records(finished.stdout)
+  return run(process.execPath, ['-e', script], { env })
+}
+
+function endedWell(t: ExecutionContext, { status, stdout, stderr }: Finished): void {
+  t.is(status, 0, stderr)
+  const lines = records(stdout)
   for (const line of lines) assertValid(t, 'run', line)
   // It has closed it before there is a reader: what happens at once is told after the beginning.
   t.deepEqual(
@@ -379,7 +383,28 @@ test('a run of a descriptor ends well when its peer closes it', async t => {
   )
   t.like(lines[1], { stream: 'fd:3' })
   t.like(lines.at(-1), { end: 'input_closed' })
-  const [ready, ...rest] = finished.stderr.split('\n')
+  const [ready, ...rest] = stderr.split('\n')
   t.regex(ready ?? '', /^tapferry: ready: fd:3 ->/)
   t.notRegex(rest.join('\n'), /\bready\b/)
+}
+
+test('a run of a descriptor ends well when its peer closes it', async t => {
+  endedWell(t, await ofClosedDescriptor(join(temporaryDirectory(t), 'out')))
+})
+
+test('a run that ends before its start is known, as on a busy host, ends well too', async t => {
+  const directory = temporaryDirectory(t)
+  const late = join(directory, 'late.cjs')
+  const [addon] = (await readdir(join(ROOT, 'dist'))).filter(name => name.endsWith('.node'))
+  const script = `
+    const addon = require('${join(ROOT, 'dist', addon ?? '')}')
+    const start = async (...given) => {
+      const redirector = await addon.Redirector.start(...given)
+      await new Promise(resolve => setTimeout(resolve, 300))
+      return redirector
+    }
+    module.exports = { ...addon, Redirector: { start } }
+  `
+  await writeFile(late, script)
+  endedWell(t, await ofClosedDescriptor(join(directory, 'out'), { NAPI_RS_NATIVE_LIBRARY_PATH: late }))
 })

@@ -104,6 +104,7 @@ export class Redirection {
       redirector.setRunState(missed.running, missed.atNs)
     if (this.#statisticsWanted) void this.printStatistics('table')
     if (this.isOpen) this.#listener.onOpen()
+    if (this.#ownEnd !== undefined) this.#listener.onEnd(this.#ownEnd)
   }
 
   setRunState(state: RunState): void {
@@ -170,7 +171,8 @@ export class Redirection {
 
   #endByItself(end: End): void {
     this.#ownEnd ??= end
-    this.#listener.onEnd(end)
+    // On a busy host it may have ended before its start is known here: what it has counted can only be asked for then.
+    if (this.#redirector !== undefined) this.#listener.onEnd(end)
   }
 
   #tell(event: RedirectorEvent): void {
