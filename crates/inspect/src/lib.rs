@@ -1,9 +1,9 @@
 //! What there is on this host, for `tapferry netdevs` and `tapferry doctor`: asks, and never changes anything.
 //!
-//! - [`network`]: the interfaces of a network namespace, with their offloads and filters, the packet sockets
+//! - [`network`](mod@network): the interfaces of a network namespace, with their offloads and filters, the packet sockets
 //!   and the policy rules that look at a mark
 //! - [`packet_sockets`]: who captures, from /proc
-//! - [`privileges`]: what the kernel allows this process, by trying it
+//! - [`privileges`](mod@privileges): what the kernel allows this process, by trying it
 //! - [`error`]: why there is no answer
 //!
 //! ```text

@@ -142,7 +142,7 @@ pub struct Hello {
 pub struct Refusal {
     /// For programs.
     pub code: RefusalCode,
-    /// For people: one line. [`encode`](super::encode) makes it one, and cuts it to
+    /// For people: one line. [`encode`](super::encode()) makes it one, and cuts it to
     /// [`MAX_TEXT`](super::MAX_TEXT) bytes.
     pub text: String,
 }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! - [`Message`] and what is in it: `message.rs`. Its types and their lengths: `kind.rs`.
-//! - [`encode`]: a message to bytes.
+//! - [`encode`](mod@encode): a message to bytes.
 //! - [`Decoder`]: bytes as they come, messages as they were sent. `opening.rs`: is it a handover at all, and of which
 //!   version; `fields.rs`: one field after the other.
 //! - [`WireError`]: why a connection cannot be read on, in one line. [`EncodeError`]: what cannot be said.
