@@ -35,8 +35,8 @@ const KILLED: readonly Column[] = [
   ['later: sent/lost', 18, ({ unicast: { later } }) => `${later.sent}/${later.lost}`],
   ['the other: status', 19, row => String(row.killed?.status)],
   ['s after RESUME', 16, row => ((row.killed?.endedAfterMs ?? 0) / 1000).toFixed(1)],
-  ['left, at first', 48, row => listed(row.left)],
-  ['and for good', 12, row => listed(row.killed?.leftForGood ?? [])],
+  ['left for good', 15, row => listed(row.killed?.leftForGood ?? [])],
+  ['left at first', 13, row => listed(row.left)],
 ]
 
 /** A number of each row, of which a table shows the least and the most. */

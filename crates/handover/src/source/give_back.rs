@@ -104,7 +104,7 @@ impl Worker {
     }
 
     fn end_cancelled(&mut self) {
-        let reason = "the migration was cancelled or has failed: the guest has its frames at the source";
+        let reason = "the guest has its frames at the source, where it runs on";
         self.end(State::Cancelled, Outcome::Cancelled, Some(reason.into()));
     }
 }

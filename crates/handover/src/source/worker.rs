@@ -55,7 +55,8 @@ const LONGEST_HOLD: Duration = Duration::from_secs(5);
 const GIVE_BACK: Duration = Duration::from_millis(150);
 
 /// Why nothing is handed over.
-pub(super) const CANCELLED: &str = "the migration was cancelled or has failed: the VM runs on at the source";
+pub(super) const CANCELLED: &str =
+    "the VM runs on at the source: its migration was cancelled or has failed, or it was only paused";
 
 /// Frames that QEMU may have read and not given to its guest when it stopped; more than were ever seen.
 const DOUBTFUL: usize = 16;
