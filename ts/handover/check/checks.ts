@@ -41,7 +41,7 @@ function checkCapture({ process, plan }: RehearsalFacts): Finding[] {
         info(
           'CAPTURE_DELAYED',
           PRIVILEGES,
-          'frames are captured by a timer, up to 4 ms late, and are overtaken',
+          'frames are captured by a timer, up to 4 ms late, and may be overtaken',
           {
             note: 'it takes CAP_NET_ADMIN',
           },
@@ -206,7 +206,7 @@ function checkGate({ plan, gate }: RehearsalFacts): Finding[] {
 function checkPriority({ goesFirst }: RehearsalFacts): Finding[] {
   if (goesFirst) return [ok('PRIORITY', PRIVILEGES, 'its threads go before those of other processes')]
   return [
-    info('PRIORITY_DENIED', PRIVILEGES, 'on a busy host frames wait for a processor, and are overtaken', {
+    info('PRIORITY_DENIED', PRIVILEGES, 'on a busy host frames wait for a processor, and may be overtaken', {
       note: 'it takes CAP_SYS_NICE',
     }),
   ]
