@@ -1,16 +1,17 @@
 /** One migration, over QMP as an operator does it. */
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Unavailable } from '../../test/support/testbed.ts'
 import type { Vm } from '../../test/support/vm.ts'
 import type { Host } from './network.ts'
 import { downtimeLimit } from './pace.ts'
-import type { Variant } from './variants.ts'
+import type { Course, Variant } from './variants.ts'
 import { Watch } from './watch.ts'
 
 const PORT = 4_444
 /** So high that the network between the hosts is what limits the migration, bytes a second. */
 const BANDWIDTH = 1_000_000_000
-/** So low that most of the VM is still to come when it has been paused. */
+/** So low that most of the VM is still to come when it has been paused, or runs at the destination. */
 const SLOW = 2_000_000
 /** A pause, and what is before it and after it, ms. */
 const PAUSE_MS = 300
@@ -35,11 +36,11 @@ export async function migrate(
 ): Promise<Migration> {
   const leaving = new Watch(source, 'the source')
   const arriving = new Watch(destination, 'the destination')
-  await prepare(source, course.cancelled)
-  await prepare(destination, false)
+  await prepare(source, course)
+  await prepare(destination, { ...course, cancelled: false })
   const limits = {
     'downtime-limit': downtimeLimit(downtimeMs),
-    'max-bandwidth': course.paused ? SLOW : BANDWIDTH,
+    'max-bandwidth': course.paused || course.postcopy ? SLOW : BANDWIDTH,
   }
   await source.command('migrate-set-parameters', limits)
   const uri = `tcp:${to.migrationAddress}:${PORT}`
@@ -52,6 +53,10 @@ export async function migrate(
   beginning.catch(() => {})
 
   if (course.paused) await pause(source)
+  if (course.postcopy) {
+    await sleep(PAUSE_MS)
+    await source.command('migrate-start-postcopy')
+  }
   if (course.cancelled) {
     await leaving.status('pre-switchover')
     await sleep(downtimeMs)
@@ -79,12 +84,16 @@ async function pause(vm: Vm): Promise<void> {
   await vm.command('migrate-set-parameters', { 'max-bandwidth': BANDWIDTH })
 }
 
-async function prepare(vm: Vm, pauses: boolean): Promise<void> {
+/** Rejects with Unavailable where a postcopy is to be and cannot: it takes userfaultfd(2). */
+async function prepare(vm: Vm, { cancelled, postcopy }: Course): Promise<void> {
   const capabilities = [
     { capability: 'events', state: true },
-    { capability: 'pause-before-switchover', state: pauses },
+    { capability: 'pause-before-switchover', state: cancelled },
+    { capability: 'postcopy-ram', state: postcopy },
   ]
-  await vm.command('migrate-set-capabilities', { capabilities })
+  await vm.command('migrate-set-capabilities', { capabilities }).catch((error: Error) => {
+    throw /postcopy is not supported/i.test(error.message) ? new Unavailable(error.message) : error
+  })
 }
 
 /** QEMU may end before its answer to `quit` is read. */

@@ -30,6 +30,8 @@ export interface Course {
   readonly source: 'stays' | 'quits' | 'is killed'
   /** Cancelled while the source is stopped before the switchover: it goes on. */
   readonly cancelled: boolean
+  /** Postcopy: the guest runs at the destination before most of its memory is there. */
+  readonly postcopy: boolean
   /** Paused in the midst of it, and continued: the migration goes on. */
   readonly paused: boolean
   /** tapferry on the destination starts when the migration has begun, and not before. */
@@ -59,7 +61,14 @@ const PLAIN: Omit<Variant, 'name'> = {
   traffic: { rate: 2_000, size: 60, broadcasts: 0, tcp: 0 },
   machine: {},
   course: {
-    ...{ source: 'stays', cancelled: false, paused: false, lateDestination: false, starved: false },
+    ...{
+      source: 'stays',
+      cancelled: false,
+      postcopy: false,
+      paused: false,
+      lateDestination: false,
+      starved: false,
+    },
     ...{ killed: false, unprivileged: false, encrypted: false },
   },
   downtimeMs: 350,
@@ -86,6 +95,7 @@ const DIFFERENCES: Readonly<Record<string, Difference>> = {
   'source-quits': { course: { source: 'quits' } },
   'source-killed': { course: { source: 'is killed' } },
   cancel: { course: { cancelled: true } },
+  postcopy: { course: { postcopy: true } },
   paused: { course: { paused: true } },
   legacy: { machine: { nic: 'disable-modern=on,disable-legacy=off' } },
   packed: { machine: { nic: 'packed=on' } },
