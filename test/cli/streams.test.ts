@@ -8,7 +8,7 @@ import { QmpSimulator } from '../../ts/monitor/simulator.ts'
 import { SimulatedFilters } from '../monitor/filters.ts'
 import { type Finished, ROOT, Running, records, run, TAPFERRY, tapferry } from '../support/cli.ts'
 import { temporaryDirectory } from '../support/directory.ts'
-import { labTest, orSkip } from '../support/lab.ts'
+import { type Lab, labTest, orSkip } from '../support/lab.ts'
 import { assertValid } from '../support/schema.ts'
 import { acceptPaused, plugChardev, plugFilter, probe, record, StreamPeer, until } from '../support/stream.ts'
 import { needsQemu, Vm } from '../support/vm.ts'
@@ -353,23 +353,52 @@ labTest('frames on hold wait, are told as held, and are released at the end', as
   t.is((await lab.ask('received', { netdev: 'tapB', atLeast: 1 }))['frames'], 1)
 })
 
-/** A run of a descriptor whose peer has closed it. */
-async function ofClosedDescriptor(path: string, env: NodeJS.ProcessEnv = {}): Promise<Finished> {
+/** A run of `count` descriptors whose peers have closed them, from 3 on. */
+async function ofClosedDescriptors(
+  path: string,
+  options: { args?: readonly string[]; count?: number; env?: NodeJS.ProcessEnv; lab?: Lab } = {},
+): Promise<Finished> {
+  const { args = ['--indev=fd:3', `--outdev=unix:${path},server`], count = 1, env = {}, lab } = options
   // A shell's redirection cannot open a socket; python or the like might not be here: node hands one over.
   const script = `
     const { createServer, connect } = require('node:net')
     const { spawn } = require('node:child_process')
-    const server = createServer(handed => {
-      const args = ['run', '--indev=fd:3', '--outdev=unix:${path},server', '--json']
-      const child = spawn('${TAPFERRY}', args, { stdio: ['ignore', 'inherit', 'inherit', handed] })
-      child.on('spawn', () => handed.destroy())
+    const handed = []
+    const server = createServer(socket => {
+      if (handed.push(socket) < ${count}) return
+      const stdio = ['ignore', 'inherit', 'inherit', ...handed]
+      const child = spawn('${TAPFERRY}', ['run', '--json', ...${JSON.stringify(args)}], { stdio })
+      child.on('spawn', () => { for (const each of [...handed, ...peers]) each.destroy() })
       child.on('exit', status => process.exit(status))
-      child.on('spawn', () => peer.end())
     })
-    server.listen('${path}.fd', () => { peer = connect('${path}.fd'); server.unref() })
-    let peer
+    const peers = []
+    server.listen('${path}.fd', () => {
+      for (let n = 0; n < ${count}; n += 1) peers.push(connect('${path}.fd'))
+      server.unref()
+    })
   `
-  return run(process.execPath, ['-e', script], { env })
+  const [file, rest] = lab?.inside(process.execPath, '-e', script) ?? [process.execPath, ['-e', script]]
+  return run(file, rest, { env })
+}
+
+/** An addon whose first redirector is known to have started long after it has. */
+async function lateAddon(directory: string): Promise<NodeJS.ProcessEnv> {
+  const late = join(directory, 'late.cjs')
+  const [addon] = (await readdir(join(ROOT, 'dist'))).filter(name => name.endsWith('.node'))
+  const script = `
+    const addon = require('${join(ROOT, 'dist', addon ?? '')}')
+    let delay = 400
+    const start = async (...given) => {
+      const patience = delay
+      delay = 0
+      const redirector = await addon.Redirector.start(...given)
+      await new Promise(resolve => setTimeout(resolve, patience))
+      return redirector
+    }
+    module.exports = { ...addon, Redirector: { start } }
+  `
+  await writeFile(late, script)
+  return { NAPI_RS_NATIVE_LIBRARY_PATH: late }
 }
 
 function endedWell(t: ExecutionContext, { status, stdout, stderr }: Finished): void {
@@ -389,22 +418,28 @@ function endedWell(t: ExecutionContext, { status, stdout, stderr }: Finished): v
 }
 
 test('a run of a descriptor ends well when its peer closes it', async t => {
-  endedWell(t, await ofClosedDescriptor(join(temporaryDirectory(t), 'out')))
+  endedWell(t, await ofClosedDescriptors(join(temporaryDirectory(t), 'out')))
 })
 
 test('a run that ends before its start is known, as on a busy host, ends well too', async t => {
   const directory = temporaryDirectory(t)
-  const late = join(directory, 'late.cjs')
-  const [addon] = (await readdir(join(ROOT, 'dist'))).filter(name => name.endsWith('.node'))
-  const script = `
-    const addon = require('${join(ROOT, 'dist', addon ?? '')}')
-    const start = async (...given) => {
-      const redirector = await addon.Redirector.start(...given)
-      await new Promise(resolve => setTimeout(resolve, 300))
-      return redirector
-    }
-    module.exports = { ...addon, Redirector: { start } }
-  `
-  await writeFile(late, script)
-  endedWell(t, await ofClosedDescriptor(join(directory, 'out'), { NAPI_RS_NATIVE_LIBRARY_PATH: late }))
+  endedWell(t, await ofClosedDescriptors(join(directory, 'out'), { env: await lateAddon(directory) }))
 })
+
+labTest(
+  'an object that ends before its start is known is not forgotten when another ends',
+  async (t, lab) => {
+    const directory = temporaryDirectory(t)
+    await lab.ask('tap', { name: 'tapA' })
+    const args = [3, 4].flatMap(fd => [
+      `--chardev=socket,id=in${fd},fd=${fd}`,
+      `--object=filter-redirector,id=r${fd},netdev=tapA,queue=tx,indev=in${fd}`,
+    ])
+    const env = await lateAddon(directory)
+    const finished = await ofClosedDescriptors(join(directory, 'out'), { args, count: 2, env, lab })
+    t.is(finished.status, 0, finished.stderr)
+    const told = (wanted: string) =>
+      records(finished.stdout).filter(({ type, event }) => (event ?? type) === wanted).length
+    t.deepEqual([told('input_closed'), told('summary')], [2, 2], finished.stdout)
+  },
+)

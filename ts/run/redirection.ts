@@ -74,9 +74,9 @@ export class Redirection {
     return this.#readyEvent !== undefined && this.#redirector !== undefined
   }
 
-  /** Why it has ended by itself; undefined while it goes on. */
+  /** Why it has ended by itself; undefined while it goes on, or while it is not known here that it began. */
   get ownEnd(): End | undefined {
-    return this.#ownEnd
+    return this.#redirector && this.#ownEnd
   }
 
   /** Resolves when there is a redirector, whose ends may still be waited for. */
