@@ -1,11 +1,11 @@
 //! What the kernel allows this process: each thing is tried, on sockets that are bound to nothing and closed
 //! again at once. No frame is captured, and no other socket is touched.
 
-use tapferry_sys::Error;
 use tapferry_sys::namespace::{Namespace, run_in};
 use tapferry_sys::packet::PacketSocket;
 use tapferry_sys::receive::RECEIVE_BUFFER;
 use tapferry_sys::ring::{self, Geometry};
+use tapferry_sys::{Errno, Error};
 
 use crate::error::InspectError;
 
@@ -16,7 +16,8 @@ pub enum Privilege {
     PacketSocket,
     /// SO_MARK on it: CAP_NET_RAW since Linux 5.17, CAP_NET_ADMIN before. Loops are prevented by it.
     Mark,
-    /// SO_RCVBUFFORCE on it: CAP_NET_ADMIN in the initial user namespace. Without it a burst finds less room.
+    /// A large receive buffer: CAP_NET_ADMIN in the initial user namespace, or `net.core.rmem_max` of half its size. Without
+    /// it a burst finds less room.
     ReceiveBuffer,
     /// The memory of a capture ring.
     Ring,
@@ -37,7 +38,7 @@ pub fn privileges(namespace: Option<&Namespace>) -> Result<Vec<Probe>, InspectEr
     const SOCKET: &str = "an AF_PACKET socket";
     let probes = run_in(namespace, || {
         let socket = PacketSocket::open().map_err(Error::on("create AF_PACKET socket", "this process"));
-        let on = |operation, try_it: fn(&PacketSocket) -> Result<(), tapferry_sys::Errno>| match &socket {
+        let on = |operation, try_it: fn(&PacketSocket) -> Result<(), Errno>| match &socket {
             Ok(socket) => try_it(socket).map_err(Error::on(operation, SOCKET)),
             Err(error) => Err(error.clone()),
         };
@@ -47,7 +48,10 @@ pub fn privileges(namespace: Option<&Namespace>) -> Result<Vec<Probe>, InspectEr
             probe(Privilege::Mark, on("set SO_MARK", |socket| socket.set_mark(1))),
             probe(
                 Privilege::ReceiveBuffer,
-                on("set SO_RCVBUFFORCE", |socket| socket.force_receive_buffer(RECEIVE_BUFFER)),
+                on("get the receive buffer", |socket| {
+                    socket.set_receive_buffer(RECEIVE_BUFFER)?;
+                    socket.has_receive_buffer(RECEIVE_BUFFER).then_some(()).ok_or(Errno::PERM)
+                }),
             ),
             probe(Privilege::Ring, ring::probe(Geometry::DEFAULT)),
         ])

@@ -174,7 +174,7 @@ impl Capture {
     /// the first of the descriptors is a new one. One that is not needed any more is closed.
     ///
     /// An error is a source that could not be had: the capture goes on as it is.
-    pub fn adapt(&mut self, now: u64) -> Result<bool, Error> {
+    pub(crate) fn adapt(&mut self, now: u64) -> Result<bool, Error> {
         match std::mem::replace(&mut self.moving, Moving::Settled) {
             Moving::Settled => {
                 let engine = self.engine();
@@ -223,7 +223,7 @@ impl Capture {
     }
 
     /// When [`Capture::adapt`] wants to be called although nothing happens (CLOCK_MONOTONIC, nanoseconds).
-    pub fn adapt_at(&self, now: u64) -> Option<u64> {
+    pub(crate) fn adapt_at(&self, now: u64) -> Option<u64> {
         match (&self.moving, &self.traffic) {
             (Moving::Settled, Some(traffic)) if self.engine() == Engine::Ring => Some(traffic.idle_at()),
             (Moving::Settled, _) => None,

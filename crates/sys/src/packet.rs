@@ -98,15 +98,16 @@ impl PacketSocket {
         self.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &fprog)
     }
 
-    /// Room for `bytes` of waiting frames, beyond the system's limit (SO_RCVBUFFORCE): `Errno::PERM` without
-    /// CAP_NET_ADMIN in the initial user namespace.
-    pub fn force_receive_buffer(&self, bytes: u32) -> Result<(), Errno> {
-        self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)
-    }
-
     /// Asks for room for `bytes` of waiting frames, beyond the system's limit where we may.
     pub fn set_receive_buffer(&self, bytes: u32) -> Result<(), Errno> {
         self.set_buffer(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes)
+    }
+
+    /// Whether there is room for `bytes` of waiting frames.
+    pub fn has_receive_buffer(&self, bytes: u32) -> bool {
+        // The kernel doubles what is asked for, to account for its own overhead.
+        let granted = rustix::net::sockopt::socket_recv_buffer_size(self).unwrap_or(0);
+        u32::try_from(granted).is_ok_and(|granted| granted >= bytes)
     }
 
     /// Asks for room for `bytes` of frames on their way out, beyond the system's limit where we may.

@@ -88,9 +88,7 @@ impl Receiver {
 
     /// Whether the system granted all the room for waiting frames that was asked for.
     pub fn has_large_buffer(&self) -> bool {
-        // The kernel doubles what is asked for, to account for its own overhead.
-        let granted = rustix::net::sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(0);
-        u32::try_from(granted).is_ok_and(|granted| granted >= RECEIVE_BUFFER)
+        self.socket.has_receive_buffer(RECEIVE_BUFFER)
     }
 
     /// Whether a frame is there to be read, receiving the next batch when the last one is done.

@@ -20,7 +20,7 @@ use super::report::transition_event;
 
 /// Where frames come from.
 pub(super) enum Input {
-    Netdev { end: NetdevEnd, capture: Option<Capture> },
+    Netdev { end: NetdevEnd, capture: Option<Box<Capture>> },
     Stream { end: StreamEnd, reader: Reader },
     Datagram { end: DatagramEnd, reader: DatagramReader },
 }
@@ -155,14 +155,14 @@ impl Input {
 
     pub(super) fn capture(&self) -> Option<&Capture> {
         match self {
-            Self::Netdev { capture, .. } => capture.as_ref(),
+            Self::Netdev { capture, .. } => capture.as_deref(),
             Self::Stream { .. } | Self::Datagram { .. } => None,
         }
     }
 
     pub(super) fn capture_mut(&mut self) -> Option<&mut Capture> {
         match self {
-            Self::Netdev { capture, .. } => capture.as_mut(),
+            Self::Netdev { capture, .. } => capture.as_deref_mut(),
             Self::Stream { .. } | Self::Datagram { .. } => None,
         }
     }

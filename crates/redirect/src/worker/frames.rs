@@ -26,7 +26,7 @@ impl Worker {
     pub(super) fn pump(&mut self) {
         let mtu = self.ends.output.mtu();
         let pumped = match &mut self.ends.input {
-            Input::Netdev { capture, .. } => self.pipeline.pump(capture.as_mut(), mtu),
+            Input::Netdev { capture, .. } => self.pipeline.pump(capture.as_deref_mut(), mtu),
             Input::Stream { reader, .. } => self.pipeline.pump(Some(reader), mtu),
             Input::Datagram { reader, .. } => self.pipeline.pump(Some(reader), mtu),
         };
@@ -116,11 +116,10 @@ impl Worker {
             })
         });
         self.account_overflow();
-        if let Input::Netdev { capture, .. } = &mut self.ends.input {
-            if let Some(capture) = capture {
-                self.pipeline.drop_from(capture);
-            }
-            *capture = None;
+        if let Input::Netdev { capture, .. } = &mut self.ends.input
+            && let Some(mut capture) = capture.take()
+        {
+            self.pipeline.drop_from(&mut *capture);
         }
         // Whether the gate would have opened for them is not going to be known.
         self.pipeline.drop_pre_roll();
@@ -185,7 +184,7 @@ impl Worker {
     pub(super) fn listen_to_source(&mut self) -> Result<(), crate::error::StartError> {
         let flags = self.capture_flags();
         let Input::Netdev { end, capture } = &self.ends.input else { return Ok(()) };
-        let source = capture.as_ref().and_then(|capture: &Capture| capture.descriptors().next());
+        let source = capture.as_deref().and_then(|capture: &Capture| capture.descriptors().next());
         source
             .map_or(Ok(()), |source| epoll::add(&self.epoll, source, Token::Input.data(), flags))
             .map_err(|errno| tapferry_sys::Error::new("add to epoll", end.netdev.name.as_str(), errno).into())

@@ -136,7 +136,7 @@ impl Worker {
             let filter = Program::capture(self.plan.queue.direction(), self.plan.mark);
             match Capture::open(netdev, filter, self.plan.latency) {
                 Ok(opened) => {
-                    *capture = Some(opened);
+                    *capture = Some(Box::new(opened));
                     self.listen_to_source()?;
                 }
                 Err(error) if self.may_be_missing(&error) => return Ok(()),

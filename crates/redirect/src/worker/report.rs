@@ -13,7 +13,7 @@ use crate::outlet::Refusal;
 impl Worker {
     pub(super) fn account_overflow(&mut self) {
         let overflow = match &mut self.ends.input {
-            Input::Netdev { capture, .. } => capture.as_mut().map_or(0, Capture::take_overflow),
+            Input::Netdev { capture, .. } => capture.as_deref_mut().map_or(0, Capture::take_overflow),
             Input::Stream { .. } => 0,
             Input::Datagram { reader, .. } => reader.take_overflow(),
         };
@@ -48,7 +48,7 @@ impl Worker {
             status: gate.status(),
             running: gate.running(),
             engine: match &self.ends.input {
-                Input::Netdev { capture, .. } => capture.as_ref().map_or(Engine::Closed, Capture::engine),
+                Input::Netdev { capture, .. } => capture.as_deref().map_or(Engine::Closed, Capture::engine),
                 Input::Stream { .. } | Input::Datagram { .. } => Engine::Stream,
             },
             lost_at_output: match &self.ends.output {
