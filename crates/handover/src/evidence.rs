@@ -14,7 +14,8 @@ use crate::cut::{
     self, Basis, Calibration, Cut, GiveBack, GuestMemory, Receive, Resumed, RingLocation, Sample, Seen, Told,
 };
 
-/// After this long a capture has handed over all that was sent before: the ring's timer, in jiffies of 10 ms.
+/// After this long a capture has handed over all that was sent before: the timer of a ring, where there is one, in
+/// jiffies of 10 ms.
 pub(crate) const CAPTURE_LAG: Duration = Duration::from_millis(15);
 /// Samples of a guest that runs on that count: those of the last few milliseconds.
 const LATEST: usize = 64;

@@ -130,11 +130,14 @@ fn a_guest_that_was_behind_all_the_time_is_told_and_one_that_caught_up_is_not() 
     let Some(_namespace) = Namespace::enter_or_skip() else { return };
     // Tests beside this one have TAPs of the usual name in this process, and all of that name are held.
     let name = "tapBehind";
-    let here = guest(name);
+    let (here, _there) = (guest(name), guest("tapB"));
     let pid = std::process::id().cast_signed();
     for is_behind in [true, false] {
         here.set_paused(is_behind);
-        let source = source(source_plan(&Meeting::new(), name));
+        let meeting = Meeting::new();
+        let destination = destination(&meeting, destination_plan("tapB"));
+        let source = source(source_plan(&meeting, name));
+        source.told.wait_kind(EventKind::Ready);
         send(name, 0..100);
         source.handle.calibrate(Some(pid));
         source.told.wait_state("calibrate");
@@ -143,6 +146,9 @@ fn a_guest_that_was_behind_all_the_time_is_told_and_one_that_caught_up_is_not() 
         source.handle.stopped(None);
         source.told.wait_state("forward");
         assert!(source.report().tap_held);
+        assert_eq!(source.told.count_code("guest_behind"), 0, "it may run on here");
+        destination.handle.resumed(None);
+        source.told.wait_state("drain");
         assert_eq!(source.told.count_code("guest_behind"), usize::from(is_behind));
     }
 }

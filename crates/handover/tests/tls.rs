@@ -151,7 +151,7 @@ fn a_source_without_credentials_is_told_of_by_both_sides() {
     let destination = destination(port, &credentials(&meeting, "tls"));
     let source = source(plan_to(&meeting, port, None));
     source.told.wait("the end of a connection", |event| {
-        event.kind == EventKind::Waiting && event.message.contains("has only one side credentials for TLS?")
+        event.kind == EventKind::Waiting && event.message.contains("does it want TLS")
     });
     destination.told.wait_kind(EventKind::PeerRefused);
 }

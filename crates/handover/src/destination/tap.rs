@@ -20,6 +20,8 @@ const LAST_SETTLING: Duration = Duration::from_millis(200);
 /// A pause: the kernel takes a few milliseconds for the change, and drops what comes in that time. On a busy host it
 /// takes longer, and so does a pause.
 const PAUSE: Duration = Duration::from_millis(50);
+/// No pause has to be longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How many times as long as the change a pause is at least: what has paused for so long rarely begins in the midst of it.
 const PAUSES: u64 = 10;
 
@@ -107,7 +109,8 @@ impl Worker {
         let begun = clock::monotonic_ns();
         match queue_length::set(self.ifindex, QUEUE_LENGTH) {
             Ok(()) => {
-                self.pause = nanos(PAUSE).max(PAUSES * (clock::monotonic_ns() - begun));
+                let took = clock::monotonic_ns() - begun;
+                self.pause = (PAUSES * took).clamp(nanos(PAUSE), nanos(LONGEST_PAUSE));
                 self.queue_length = Some(before);
                 self.queue_room = QUEUE_LENGTH.into();
             }

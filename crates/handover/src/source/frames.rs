@@ -48,7 +48,14 @@ impl Worker {
             // Each frame at once: what is late is overtaken by what the network delivers by itself.
             Ok(socket) if socket.bridges_bursts() => self.capture = Some(socket),
             // A ring has a frame some milliseconds later, and loses none of a burst.
-            Ok(socket) => self.capture = Some(open(Latency::Balanced).unwrap_or(socket)),
+            Ok(socket) => match open(Latency::Balanced) {
+                Ok(ring) => self.capture = Some(ring),
+                Err(error) => {
+                    self.capture = Some(socket);
+                    let message = format!("{error}; capturing goes on without a ring, and with little room");
+                    self.warn("ring_refused", &message);
+                }
+            },
             Err(error) => self.fail(&error.to_string()),
         }
         self.capture.is_some()
@@ -179,10 +186,22 @@ impl Worker {
         self.unicast_at = clock::monotonic_ns();
     }
 
+    /// Whether the guest's process has read what was there before the capture: it has nothing to read, or has read more
+    /// than there can have been.
+    fn look_at_backlog(&mut self) {
+        if self.has_caught_up {
+            return;
+        }
+        let Some(TapCounters { tx_packets, .. }) = counters(&mut self.links, self.ifindex) else { return };
+        let before = *self.read_at_first.get_or_insert(tx_packets);
+        let has_read = tx_packets.saturating_sub(before);
+        self.has_caught_up = !self.tap.iter().any(HeldTap::has_unread) || has_read >= self.backlog_at_most();
+    }
+
     /// One look at the counters that tell how far behind the guest is.
     pub(super) fn sample(&mut self) {
         let captured = self.kept.next();
-        self.has_caught_up |= !self.tap.iter().any(HeldTap::has_unread);
+        self.look_at_backlog();
         let Self { evidence: Some(evidence), links, ifindex, .. } = self else { return };
         evidence.sample(captured, || counters(links, *ifindex));
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tapferry_redirect::Address;
 use tapferry_sys::clock;
 
 use super::state::State;
@@ -184,10 +185,11 @@ impl Worker {
             && !self.announced_closing
         {
             self.announced_closing = true;
-            let message = format!(
-                "{} closes the connection before it says who it is: has only one side credentials for TLS?",
-                self.plan.to.address
-            );
+            let is_plain =
+                matches!(self.plan.to.address, Address::Tcp { .. }) && self.plan.to.tls_creds.is_none();
+            let question = if is_plain { ": does it want TLS (--tls-creds)?" } else { "" };
+            let message =
+                format!("{} closes the connection before it says who it is{question}", self.plan.to.address);
             self.tell(EventKind::Waiting, message);
         }
         Ok(())
@@ -229,6 +231,7 @@ impl Worker {
             // There is no way back any more.
             self.kept.forget_acknowledged();
             self.enter(State::Drain { since, told: None }, "the VM runs at the destination");
+            self.warn_of_backlog();
         }
     }
 

@@ -95,8 +95,10 @@ pub(super) struct Worker {
     pub(super) link: Link,
 
     pub(super) evidence: Option<Evidence>,
-    /// Whether its process was seen to have read all that there was for it since the capture began.
+    /// Whether its process has read all that was there for it when the capture began.
     pub(super) has_caught_up: bool,
+    /// Frames that it had read when that was looked at first.
+    pub(super) read_at_first: Option<u64>,
     pub(super) sampled_at: u64,
     pub(super) cut: Option<Cut>,
     /// What the TAP had dropped when the VM stopped, and what it has when the VM runs on.
@@ -176,6 +178,7 @@ impl Worker {
             link,
             evidence: None,
             has_caught_up: false,
+            read_at_first: None,
             sampled_at: 0,
             cut: None,
             tap_dropped: (0, 0),
@@ -423,7 +426,6 @@ impl Worker {
         }
         self.remember_doubtful(cut.index);
         self.warn_of_cut(cut.method, reason.as_deref());
-        self.warn_of_backlog();
         self.report.cut_method = Some(cut.method.name());
         self.report.cut_reason = reason;
         self.report.cut_after_ns = Some(clock::realtime_ns().saturating_sub(at));
@@ -452,16 +454,21 @@ impl Worker {
     }
 
     /// Frames from before the capture may have been unread to the last, and nobody else has them.
-    fn warn_of_backlog(&mut self) {
+    pub(super) fn warn_of_backlog(&mut self) {
         if self.has_caught_up || self.tap.is_empty() {
             return;
         }
         let message = format!(
             "the guest was behind all the time since the migration began: of what had waited in its TAP before, \
              up to {} frames, it may lack some",
-            self.queue_length
+            self.backlog_at_most()
         );
         self.warn("guest_behind", &message);
+    }
+
+    /// Frames that its TAP holds for it at most: each queue is one of the descriptors.
+    pub(super) fn backlog_at_most(&self) -> u64 {
+        u64::from(self.queue_length) * u64::try_from(self.tap.len()).unwrap_or(u64::MAX)
     }
 
     /// The VM runs on here.
