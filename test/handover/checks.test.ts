@@ -1,6 +1,7 @@
 /** What a rehearsal makes of facts; they are made up, one changed at a time. */
 
 import test from 'ava'
+import type { HandoverDifference } from '../../ts/binding.ts'
 import type { Finding } from '../../ts/doctor/finding.ts'
 import { checkRehearsal } from '../../ts/handover/check/checks.ts'
 import type { NetdevFacts, RehearsalFacts } from '../../ts/handover/check/facts.ts'
@@ -74,4 +75,27 @@ test('why the cut is not exact is said, and what would make it so where that is 
   const closed = found({ vmProcess: { pid: 4711, readable: false, descriptors: true } })
   t.regex(closed['CUT_INEXACT']?.message ?? '', /^the VM's memory may not be read: /)
   t.regex(closed['CUT_INEXACT']?.note ?? '', /CAP_SYS_PTRACE/)
+})
+
+/** At the destination, where somebody came of whom no more is known than what was wrong. */
+function met(code: string, weight: HandoverDifference['weight']): Record<string, Finding> {
+  const differences = [{ code, weight, message: 'as it was', advice: 'as it says' }]
+  return found({
+    plan: { ...PLAN, side: 'destination' },
+    meeting: { encounters: [{ differences }], problem: undefined },
+    patienceMs: 60_000,
+  })
+}
+
+test('a stranger is noted, and is not the source', t => {
+  const { TLS_PLAIN_PEER, NOBODY_CAME, NETDEV_UNASKED } = met('TLS_PLAIN_PEER', 'note')
+  t.like(TLS_PLAIN_PEER, { severity: 'info', message: 'as it was', note: 'as it says' })
+  t.like(NOBODY_CAME, { severity: 'warning' })
+  t.is(NETDEV_UNASKED, undefined)
+})
+
+test('a tapferry that is not understood has come, for whatever netdev', t => {
+  const { PEER_VERSION, NOBODY_CAME, NETDEV_UNASKED } = met('peer_version', 'fault')
+  t.like(PEER_VERSION, { severity: 'error' })
+  t.deepEqual([NOBODY_CAME, NETDEV_UNASKED], [undefined, undefined])
 })

@@ -6,14 +6,14 @@ import { ExitStatus } from '../../errors.ts'
 import { formatDuration } from '../../output/format.ts'
 import { formatStreamAddress } from '../../stream/address.ts'
 import type { RehearsalFacts } from './facts.ts'
-import { isReached } from './meeting.ts'
+import { isReached, isStranger } from './meeting.ts'
 
 export function checkCounterpart({ plan, meeting, netdevs, patienceMs }: RehearsalFacts): Finding[] {
   if (meeting === undefined) return []
   const place = formatStreamAddress(plan.address)
   const way = plan.side === 'source' ? `--to ${place}` : `--from ${place}`
   const { problem, encounters } = meeting
-  if (problem !== undefined) return [failure('the other side', problem)]
+  if (problem !== undefined) return [failure(way, problem)]
   const aboutOf = (id: string | undefined): string => {
     const netdev = netdevs.find(each => each.netdev.id === id)?.netdev
     return netdev === undefined ? way : `netdev ${netdev.title}`
@@ -34,11 +34,13 @@ export function checkCounterpart({ plan, meeting, netdevs, patienceMs }: Rehears
   /** At the destination, whoever did not come. */
   function missed(): Finding[] {
     if (patienceMs === 0) return []
-    if (encounters.every(({ peer }) => peer === undefined)) {
+    if (encounters.every(isStranger)) {
       const message = `no source came within ${formatDuration(patienceMs)}: the two sides are not compared`
       const note = 'run tapferry handover check source at the other host meanwhile, or look from there'
       return [warning('NOBODY_CAME', way, message, { note })]
     }
+    // One that could not be understood has said nothing of netdevs.
+    if (encounters.every(({ peer }) => peer === undefined)) return []
     const alone = netdevs.filter(({ netdev }) => !encounters.some(each => each.netdev === netdev.id))
     return alone.map(({ netdev }) =>
       warning('NETDEV_UNASKED', `netdev ${netdev.title}`, 'the source did not come for it', {

@@ -101,6 +101,6 @@ function isSame(one: HandoverEncounter, other: HandoverEncounter): boolean {
 }
 
 /** Somebody who may have nothing to do with the VM. */
-function isStranger({ peer, differences }: HandoverEncounter): boolean {
+export function isStranger({ peer, differences }: HandoverEncounter): boolean {
   return peer === undefined && differences.every(({ weight }) => weight === 'note')
 }

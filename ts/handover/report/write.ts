@@ -34,17 +34,21 @@ export async function writeReport(file: string, report: HandoverReport): Promise
 
 /** Before the migration, when another file can still be given. Rejects with HANDOVER_REPORT_UNWRITABLE. */
 export async function checkReportFile(file: string): Promise<void> {
-  const path = resolve(file)
+  const why = await whyNot(resolve(file))
+  if (why === undefined) return
+  throw new TapferryError(
+    'HANDOVER_REPORT_UNWRITABLE',
+    `no report can be written to '${file}': ${why}`,
+    ADVICE,
+  )
+}
+
+async function whyNot(path: string): Promise<string | undefined> {
   try {
-    await access(dirname(path), constants.W_OK)
-    const there = await stat(path).catch(() => undefined)
-    if (there?.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' })
+    await access(dirname(path), constants.W_OK | constants.X_OK)
   } catch (error) {
-    throw new TapferryError(
-      'HANDOVER_REPORT_UNWRITABLE',
-      `no report can be written to '${file}': ${reasonOf(error)}`,
-      ADVICE,
-      { cause: error },
-    )
+    return reasonOf(error)
   }
+  const there = await stat(path).catch(() => undefined)
+  return there?.isDirectory() ? 'it is a directory' : undefined
 }
