@@ -29,10 +29,10 @@ import {
 /** What the core raises it to: crates/handover/src/plan.rs, QUEUE_LENGTH. */
 export const RAISED_QUEUE_LENGTH = 50_000
 
-/** A pause: nothing was sent for so long. */
-const PAUSE_MS = 50
+/** A pause: nothing was sent for so long. How long the change takes here is not known: mostly 5 ms, 100 on a busy host. */
+const PAUSE_MS = 200
 /** How often one is looked for. */
-const LOOKS = 20
+const LOOKS = 10
 
 export interface LeftoverRecord extends Owner {
   readonly interface: string
