@@ -105,7 +105,7 @@ export function withCapabilities(facts: Facts, ...names: readonly Capability[]):
     const missing = [...needed].filter(name => !process.capabilities.has(name))
     if (missing.length === 0) {
       return {
-        note: 'this is root of a user namespace only, as in a rootless container: be root of the host',
+        note: 'this is probably root of a user namespace only, as in a rootless container: be root of the host',
       }
     }
     const list = missing.map(name => `CAP_${name.toUpperCase()}`).join(', ')
