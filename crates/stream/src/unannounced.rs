@@ -12,7 +12,9 @@
 //! ends where the record does; or if the header is all zeros, which is no station's address, and a known ethertype
 //! stands behind it. Never if a known packet stands where it belongs without a header, nor, by zeros alone, if a known
 //! ethertype does. What is wrapped in tags or protocols that are not known here is safe: the addresses before them are
-//! out of the range of the fields, but for those of zeros and a last byte or two.
+//! out of the range of the fields, but for those of zeros and a last byte or two. There is no telling an address with a
+//! tag's type in its midst behind 24 zeros from a tag behind 20, before it an address that begins with zeros, as
+//! laboratories give out: it is taken for the latter.
 //!
 //! QEMU's own announcements are not asked ([`crate::likeness::is_announcement`]): they never have a header, wherever
 //! they are sent.

@@ -295,6 +295,18 @@ fn ethertypes() -> impl Strategy<Value = u16> {
     prop_oneof![prop::sample::select(vec![0x0800, 0x0806, 0x86dd, 0x8100, 0x88cc, 38, 0x7a05]), any::<u16>()]
 }
 
+/// Behind a header that is 4 bytes shorter, this address would be a tag: of the next lengths, those of 24 and 20.
+fn seems_tagged(source: [u8; 6]) -> bool {
+    [[0x81, 0x00], [0x88, 0xa8], [0x91, 0x00]].contains(&[source[2], source[3]])
+}
+
+#[test]
+fn an_address_that_may_be_a_tag_is_taken_for_one() {
+    let frame = ethernet(QEMU_MAC, [0x52, 0x54, 0x81, 0x00, 0, 1], 0x0800, &ipv4(100));
+    let stream = encoded(PLAIN, &[0; 24], &frame).repeat(2);
+    assert_eq!(records(PLAIN, &stream), [(20, frame.len() + 4); 2]);
+}
+
 fn packets() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![Just(arp()), (0..1400_usize).prop_map(ipv4), (0..1400_usize).prop_map(ipv6)]
 }
@@ -329,7 +341,7 @@ proptest! {
     fn a_header_is_seen_before_any_packet_of_any_station(
         len in prop::sample::select(LENGTHS.to_vec()),
         destination: [u8; 6],
-        source: [u8; 6],
+        source in any::<[u8; 6]>().prop_filter("no telling", |source| !seems_tagged(*source)),
         vlan: bool,
         ethertype in prop::sample::select(vec![(0x0800, 4), (0x86dd, 6)]),
         size in 26..1400_usize,
