@@ -111,6 +111,8 @@ async function main(args) {
       return
     }
   }
+  // A new namespace has a loopback interface, and it is down.
+  if (args.includes(INSIDE)) spawnSync('ip', ['link', 'set', 'lo', 'up'], { stdio: 'inherit' })
   const total = { passed: 0, failed: 0, skips: [], unsteady: [] }
   for (const runner of RUNNERS) {
     const counts = await run(runner, runner.command)

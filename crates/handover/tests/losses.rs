@@ -64,7 +64,7 @@ fn frames_that_the_destination_s_interface_does_not_take_are_counted() {
     let here = tapferry_testbed::reader::Reader::on_tap(Tap::create("tapA", &jumbo).unwrap());
     let there = guest("tapB");
     let (_meeting, destination, source) = under_way(&here);
-    assert_eq!(destination.told.wait_kind(EventKind::Warning).code, Some("mtu_smaller"));
+    destination.told.wait_code("mtu_smaller");
     assert_eq!(source.told.count_code("mtu_smaller"), 1);
     let long = Sender::open("tapA").unwrap();
     send("tapA", 100..150);
