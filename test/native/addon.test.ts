@@ -54,7 +54,10 @@ labTest('events come in order, and statistics go on answering after the end', as
   const seen = await exercise<{ events: string[]; ordered: boolean; engines: string[] }>(t, lab, 'events')
   t.deepEqual(seen.events, ['ready', 'gate_closed', 'gate_opened', 'gate_closed', 'gate_opened'])
   t.true(seen.ordered)
-  t.deepEqual(seen.engines, ['socket', 'closed', 'closed', 'closed'])
+  // A ring from the start, where a socket may not have room for a burst.
+  const [open, ...ended] = seen.engines
+  t.true(open === 'socket' || open === 'ring', open)
+  t.deepEqual(ended, ['closed', 'closed', 'closed'])
 })
 
 labTest('redirectors of a worker that is terminated are stopped, and the process lives', async (t, lab) => {
