@@ -34,6 +34,12 @@ function check(lab: Lab, side: string, ...args: string[]): Promise<Finished> {
   return run(...lab.inside(TAPFERRY, 'handover', 'check', side, '--json', ...args))
 }
 
+/** By somebody with these capabilities and no others, as setpriv(1) takes them: `-all,+net_raw`. */
+function checkWith(lab: Lab, capabilities: string, side: string, ...args: string[]): Promise<Finished> {
+  const limited = ['setpriv', `--bounding-set=${capabilities}`, '--inh-caps=-all', '--']
+  return run(...lab.inside(...limited, TAPFERRY, 'handover', 'check', side, '--json', ...args))
+}
+
 /** Nobody is waited for. */
 const ALONE = '--meet=0'
 
@@ -191,10 +197,8 @@ labTest('a destination that waits in vain says that nothing was compared', async
 labTest('without privileges each missing one says what it costs', async (t, lab) => {
   const { vm, directory } = await simulate(t, 'tapA')
   await lab.ask('tap', { name: 'tapA' })
-  const powerless = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--']
-  const command = [TAPFERRY, 'handover', 'check', 'source', '--json']
   const options = [ALONE, `--qmp=${vm.address}`, `--to=unix:${directory}/way`]
-  const end = await run(...lab.inside(...powerless, ...command, ...options))
+  const end = await checkWith(lab, '-all', 'source', ...options)
   t.is(end.status, 3, end.stderr)
   const codes = found(t, end)
   for (const [code, severity] of [
@@ -209,10 +213,8 @@ labTest('without privileges each missing one says what it costs', async (t, lab)
 labTest('with CAP_NET_RAW alone frames are late, and may be overtaken', async (t, lab) => {
   const { vm, directory } = await simulate(t, 'tapA')
   await lab.ask('tap', { name: 'tapA' })
-  const alone = ['setpriv', '--bounding-set=-all,+net_raw', '--inh-caps=-all', '--']
-  const command = [TAPFERRY, 'handover', 'check', 'source', '--json']
   const options = [ALONE, `--qmp=${vm.address}`, `--to=unix:${directory}/way`]
-  const codes = found(t, await run(...lab.inside(...alone, ...command, ...options)))
+  const codes = found(t, await checkWith(lab, '-all,+net_raw', 'source', ...options))
   for (const code of ['CAPTURE_DELAYED', 'PRIORITY_DENIED']) t.is(codes[code]?.['severity'], 'info', code)
 })
 
@@ -222,9 +224,7 @@ labTest('at the destination without privileges, too', async (t, lab) => {
   await lab.ask('tap', { name: 'tapB' })
   const options = [ALONE, `--qmp=${vm.address}`, `--from=unix:${directory}/way`]
   t.like(found(t, await check(lab, 'dest', ...options))['QUEUE_LENGTH'], { severity: 'ok' })
-  const powerless = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--']
-  const command = [TAPFERRY, 'handover', 'check', 'dest', '--json']
-  const codes = found(t, await run(...lab.inside(...powerless, ...command, ...options)))
+  const codes = found(t, await checkWith(lab, '-all', 'dest', ...options))
   t.like(codes['QUEUE_LENGTH_LIMITED'], { severity: 'warning' })
   t.like(codes['GATE_DENIED'], { severity: 'warning' })
 })
