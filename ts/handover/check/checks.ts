@@ -32,7 +32,8 @@ const PRIVILEGES = 'privileges'
 
 function checkCapture({ process, plan }: RehearsalFacts): Finding[] {
   const what = plan.side === 'source' ? 'captured' : 'injected'
-  const refused = (what: string) => process.probes.find(probe => probe.what === what && !probe.allowed)
+  const refused = (privilege: string) =>
+    process.probes.find(probe => probe.what === privilege && !probe.allowed)
   const denied = refused('packet_socket')
   if (denied === undefined) {
     const findings = [ok('CAPTURE_ALLOWED', PRIVILEGES, `frames can be ${what}`)]
@@ -43,7 +44,7 @@ function checkCapture({ process, plan }: RehearsalFacts): Finding[] {
           PRIVILEGES,
           'frames are captured by a timer, up to 4 ms late, and may be overtaken',
           {
-            note: 'it takes CAP_NET_ADMIN',
+            note: 'it takes CAP_NET_ADMIN, or net.core.rmem_max of 33554432 (32 MiB)',
           },
         ),
       )
